@@ -1,0 +1,20 @@
+//! Formats: bytes to a row.
+
+mod json;
+
+pub use json::JsonFormat;
+
+use crate::{record::Record, rejection::Rejection, row::Span};
+
+/// Decodes the payload of a record into the fields that the targets of its route ask for.
+///
+/// One value serves one partition thread, so it may learn from what it has seen (the order of the
+/// fields, say).
+pub trait Format: Send {
+    /// Finds the fields of `record`; writes one span for each field that was asked for, in that
+    /// order, and overwrites the whole of `spans`.
+    ///
+    /// # Errors
+    /// When the payload as a whole is not in this format. `spans` is then unspecified.
+    fn decode(&mut self, record: &Record<'_>, spans: &mut [Span]) -> Result<(), Rejection>;
+}

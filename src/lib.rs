@@ -1,0 +1,7 @@
+//! Tidegate: Kafka into Postgres.
+
+pub mod format;
+pub mod record;
+pub mod rejection;
+pub mod row;
+pub mod sink;

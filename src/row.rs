@@ -1,0 +1,103 @@
+//! A row: a record decoded into the fields that the targets ask for.
+//!
+//! The values stay where they are, in the record's payload: a row is a list of spans. So a record
+//! is decoded once, each target encodes from the same spans, and nothing is allocated.
+
+/// What a span holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// The record has no such field.
+    Absent,
+    /// JSON `null`.
+    Null,
+    /// JSON `true`.
+    True,
+    /// JSON `false`.
+    False,
+    /// A JSON number; the span is its text.
+    Number,
+    /// A JSON string without escapes; the span is between the quotes.
+    Text,
+    /// A JSON string with at least one escape; the span is between the quotes.
+    EscapedText,
+    /// A JSON array or object; the span is its text, brackets included.
+    Nested,
+    /// Bytes without a structure (format `raw`).
+    Bytes,
+}
+
+/// Where a field's value stands in the payload.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Span {
+    /// What it is.
+    pub kind: Kind,
+    /// First byte.
+    pub start: u32,
+    /// One past the last byte.
+    pub end: u32,
+}
+
+impl Span {
+    /// The span of a field that the record does not have.
+    pub const ABSENT: Self = Self { kind: Kind::Absent, start: 0, end: 0 };
+}
+
+/// The value of one field, borrowed from the payload.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Value<'a> {
+    /// The record has no such field.
+    Absent,
+    /// JSON `null`.
+    Null,
+    /// A JSON boolean.
+    Bool(bool),
+    /// The text of a JSON number.
+    Number(&'a [u8]),
+    /// The text between the quotes of a JSON string; `escaped` says that it holds a backslash.
+    Text {
+        /// The bytes between the quotes: valid UTF-8, escapes not yet resolved.
+        raw: &'a [u8],
+        /// Whether there is an escape to resolve.
+        escaped: bool,
+    },
+    /// The text of a JSON array or object.
+    Nested(&'a [u8]),
+    /// Bytes without a structure.
+    Bytes(&'a [u8]),
+}
+
+/// The fields of one record, in the order that the route's format was given.
+#[derive(Clone, Copy, Debug)]
+pub struct Row<'a> {
+    payload: &'a [u8],
+    spans: &'a [Span],
+}
+
+impl<'a> Row<'a> {
+    /// A row over `payload`; every span must lie inside it.
+    pub fn new(payload: &'a [u8], spans: &'a [Span]) -> Self {
+        Self { payload, spans }
+    }
+
+    /// The value of field `index`; `Absent` if there is no such field.
+    pub fn get(&self, index: usize) -> Value<'a> {
+        let Some(span) = self.spans.get(index) else { return Value::Absent };
+        let text = || self.payload.get(span.start as usize..span.end as usize).unwrap_or_default();
+        match span.kind {
+            Kind::Absent => Value::Absent,
+            Kind::Null => Value::Null,
+            Kind::True => Value::Bool(true),
+            Kind::False => Value::Bool(false),
+            Kind::Number => Value::Number(text()),
+            Kind::Text => Value::Text { raw: text(), escaped: false },
+            Kind::EscapedText => Value::Text { raw: text(), escaped: true },
+            Kind::Nested => Value::Nested(text()),
+            Kind::Bytes => Value::Bytes(text()),
+        }
+    }
+
+    /// The whole payload.
+    pub fn payload(&self) -> &'a [u8] {
+        self.payload
+    }
+}

@@ -1,0 +1,3 @@
+//! The Postgres sink: micro-batches by binary COPY.
+
+pub mod column;
