@@ -1,0 +1,155 @@
+#!/usr/bin/env bash
+# Installs what the build, the demo, the tests and the benches need on Debian or Ubuntu, and
+# downloads Kafka. Does only what is missing, so it may run before everything else.
+set -euo pipefail
+
+KAFKA_VERSION=4.1.0
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+pom=$here/../stack/kafka/pom.xml
+cache=${TIDEGATE_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/tidegate}
+jars=$cache/kafka-$KAFKA_VERSION
+
+say() { printf 'setup: %s\n' "$*"; }
+die() { printf 'setup: %s\n' "$*" >&2; exit 1; }
+has() { command -v "$1" >/dev/null 2>&1; }
+
+has_java() {
+    has java || return 1
+    local version
+    version=$(java -XX:TieredStopAtLevel=1 -version 2>&1 | sed -n 's/.* version "\([0-9]*\).*/\1/p')
+    [ "${version:-0}" -ge 17 ]
+}
+
+has_postgres() {
+    [ -n "${TIDEGATE_POSTGRES_BIN:-}" ] && return
+    compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null || { has postgres && has initdb; }
+}
+
+missing_packages() {
+    local tool
+    for tool in gcc g++ make cmake pkg-config perl curl; do
+        has "$tool" || echo "$tool"
+    done
+    [ -e /etc/ssl/certs/ca-certificates.crt ] || echo ca-certificates
+    has setpriv && has ipcrm || echo util-linux
+    has find || echo findutils
+    has_java || echo openjdk-17-jre-headless
+    [ -d "$jars" ] || has mvn || echo maven
+    has_postgres || echo postgresql
+}
+
+install_packages() {
+    local packages=("$@") root=()
+    if ! has apt-get; then
+        die "this is neither Debian nor Ubuntu; install these yourself, then run it again: ${packages[*]}" \
+            "(Java 17 or later; Postgres 15 or later, its initdb and postgres on PATH or named by TIDEGATE_POSTGRES_BIN)"
+    fi
+    if [ "$(id -u)" -ne 0 ]; then
+        has sudo || die "needs root to install ${packages[*]}: run it as root, or install sudo"
+        root=(sudo)
+    fi
+    say "installing ${packages[*]}"
+    "${root[@]}" apt-get update -qq
+    # Debian's package would start a server of its own on port 5432.
+    if [[ " ${packages[*]} " == *" postgresql "* && ! -e /etc/postgresql-common/createcluster.conf ]]; then
+        "${root[@]}" mkdir -p /etc/postgresql-common
+        echo 'create_main_cluster = false' |
+            "${root[@]}" tee /etc/postgresql-common/createcluster.conf >/dev/null
+    fi
+    # Distributions newer than Debian 12 have other versions of Java only.
+    if [[ " ${packages[*]} " == *" openjdk-17-jre-headless "* ]] &&
+        ! apt-cache show openjdk-17-jre-headless >/dev/null 2>&1; then
+        packages=("${packages[@]/openjdk-17-jre-headless/default-jre-headless}")
+    fi
+    "${root[@]}" env DEBIAN_FRONTEND=noninteractive \
+        apt-get install -y -qq --no-install-recommends \
+        -o Dpkg::Options::=--force-confold "${packages[@]}" >/dev/null
+}
+
+install_rust() {
+    if has cargo; then return; fi
+    if [ -x "${CARGO_HOME:-$HOME/.cargo}/bin/cargo" ]; then
+        say "cargo is installed but not on PATH; run: . ${CARGO_HOME:-$HOME/.cargo}/env"
+        return
+    fi
+    say "installing Rust with rustup"
+    curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs | sh -s -- -y -q --profile minimal ||
+        die "could not install Rust; install it from https://rustup.rs, then run it again"
+    say "Rust is installed; put it on PATH with: . ${CARGO_HOME:-$HOME/.cargo}/env"
+}
+
+download_kafka() {
+    if [ -d "$jars" ]; then return; fi
+    say "downloading Kafka $KAFKA_VERSION to $jars"
+    mkdir -p "$cache"
+    # Gets its name when it is complete.
+    unfinished=$(mktemp -d "$cache/unfinished.XXXXXX")
+    trap 'rm -rf "$unfinished"' EXIT
+    mvn -q -B -f "$pom" dependency:copy-dependencies \
+        -DincludeScope=runtime -DoutputDirectory="$unfinished/jars" ||
+        die "Maven could not download Kafka; see above"
+    # Somebody else may have been faster.
+    mv -T "$unfinished/jars" "$jars" 2>/dev/null || [ -d "$jars" ]
+}
+
+# An archive of the loaded classes halves the CPU time of every start of a broker, of which the tests
+# make dozens. Java 17 writes it when a broker ends; without it everything works, but slower.
+archive_classes() {
+    local archive=$jars/classes.jsa folder port options broker
+    if [ -e "$archive" ]; then return; fi
+    say "preparing Kafka for quick starts"
+    folder=$(mktemp -d)
+    port=$((20000 + RANDOM % 10000))
+    cat >"$folder/server.properties" <<END
+process.roles=broker,controller
+node.id=1
+controller.quorum.voters=1@127.0.0.1:$((port + 1))
+listeners=CLIENT://127.0.0.1:$port,CONTROLLER://127.0.0.1:$((port + 1))
+listener.security.protocol.map=CLIENT:PLAINTEXT,CONTROLLER:PLAINTEXT
+inter.broker.listener.name=CLIENT
+controller.listener.names=CONTROLLER
+log.dirs=$folder/data
+END
+    cat >"$folder/log4j2.properties" <<END
+rootLogger.level = info
+rootLogger.appenderRefs = stdout
+rootLogger.appenderRef.stdout.ref = stdout
+appender.stdout.type = Console
+appender.stdout.name = stdout
+END
+    options=(-XX:-UsePerfData -Xmx512m "-Djava.io.tmpdir=$folder"
+        "-Dlog4j2.configurationFile=$folder/log4j2.properties" -cp "$jars/*")
+    java "${options[@]}" kafka.tools.StorageTool format -t dGlkZWdhdGUtc3RhY2stMQ \
+        -c "$folder/server.properties" >"$folder/log" 2>&1 || true
+    java "-XX:ArchiveClassesAtExit=$folder/classes.jsa" "${options[@]}" kafka.Kafka \
+        "$folder/server.properties" >>"$folder/log" 2>&1 &
+    broker=$!
+    for _ in {1..600}; do
+        if grep -q 'Kafka Server started' "$folder/log" || ! kill -0 "$broker" 2>/dev/null; then
+            break
+        fi
+        sleep 0.1
+    done
+    kill "$broker" 2>/dev/null || true
+    wait "$broker" || true
+    if [ -e "$folder/classes.jsa" ]; then
+        # A rename is atomic only within one file system.
+        cp "$folder/classes.jsa" "$archive.$$" && mv "$archive.$$" "$archive"
+    else
+        say "that failed, so Kafka will start more slowly; the end of its log:"
+        tail -n 5 "$folder/log"
+    fi
+    rm -rf "$folder"
+}
+
+[ "$(uname -s)" = Linux ] ||
+    die "only Linux is supported: Kafka and Postgres are supervised through /proc"
+
+mapfile -t missing < <(missing_packages)
+if [ "${#missing[@]}" -gt 0 ]; then
+    install_packages "${missing[@]}"
+fi
+install_rust
+download_kafka
+archive_classes
+say "everything is in place"

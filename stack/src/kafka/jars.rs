@@ -1,0 +1,36 @@
+//! Where `scripts/setup.sh` puts the jars of Kafka.
+
+use std::{env, path::PathBuf};
+
+use crate::{Error, Result};
+
+const VERSION: &str = "4.1.0";
+
+#[derive(Clone, Debug)]
+pub(super) struct Jars {
+    pub(super) class_path: String,
+    /// Classes in the JVM's own format, which it maps in place of parsing the jars. A JVM that
+    /// cannot use it, or does not find it, parses them.
+    pub(super) archive: PathBuf,
+}
+
+/// The folder is complete if it exists: it gets its name when the last jar is there.
+pub(super) fn find() -> Result<Jars> {
+    let folder = folder();
+    if !folder.is_dir() {
+        return Err(Error::JarsMissing { folder });
+    }
+    let class_path = folder.join("*").to_string_lossy().into_owned();
+    Ok(Jars { class_path, archive: folder.join("classes.jsa") })
+}
+
+/// The shell's `${TIDEGATE_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/tidegate}/kafka-<version>`.
+fn folder() -> PathBuf {
+    let set = |name| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let cache = set("TIDEGATE_CACHE").unwrap_or_else(|| {
+        set("XDG_CACHE_HOME")
+            .unwrap_or_else(|| set("HOME").unwrap_or_default().join(".cache"))
+            .join("tidegate")
+    });
+    cache.join(format!("kafka-{VERSION}"))
+}
