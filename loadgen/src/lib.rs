@@ -1,0 +1,37 @@
+//! Orders of an online shop for Kafka, as many and as fast as asked, and a ledger of them.
+//!
+//! [`Orders`] plans a stream of events that only seed and [`Profile`] decide, [`Renderer`] turns
+//! an event into the bytes of a [`Record`], [`Load`] writes a stream to Kafka, and [`Ledger`] says
+//! what each partition got, so that a checker can tell whether all of it arrived somewhere else.
+
+mod cents;
+pub mod cli;
+mod counts;
+mod delivery;
+pub mod dry_run;
+mod error;
+mod finish_line;
+mod instant;
+mod ledger;
+mod load;
+mod orders;
+mod partition;
+mod poison;
+mod profile;
+mod progress;
+mod random;
+mod record;
+mod topic;
+mod window;
+mod worker;
+
+pub use cents::{Cents, NotCents};
+pub use counts::Counts;
+pub use error::LoadError;
+pub use ledger::{Ledger, LedgerError, PartitionEntry, Tally};
+pub use load::{Load, Report};
+pub use orders::{Event, Orders};
+pub use partition::HotPartition;
+pub use poison::Poison;
+pub use profile::{Clock, Key, Profile, ProfileError};
+pub use record::{Record, Renderer};
