@@ -1,7 +1,47 @@
-//! Tidegate: Kafka into Postgres.
+//! Tidegate: Kafka into Postgres, fast and exactly once.
+//!
+//! # The path of one record
+//!
+//! 1. [`source::kafka`]: a thread for each assigned partition polls that partition's own queue.
+//! 2. [`format`]: the record is decoded, once, into the [`row`] of fields that the targets ask for.
+//! 3. [`sink::Encoder`]: each target's encoder appends the row to the open [`batch`] of its
+//!    [`lane`], as it will go over the wire. A record that does not fit becomes a dead letter of the
+//!    same batch.
+//! 4. A full or aged batch goes through a bounded channel to the sink's writers.
+//! 5. A writer gathers batches for one table and makes them durable in one transaction:
+//!    COPY, dead letters, checkpoint, COMMIT ([`sink::postgres`]).
+//! 6. The lane's [`frontier`] moves, and the source's poller commits it to Kafka.
+//!
+//! # As a library
+//!
+//! [`Engine`] runs a [`Config`](config::Config); [`Engine::with_sink`] gives it a sink of your own.
 
+pub mod admin;
+pub mod batch;
+pub mod cli;
+pub mod config;
+pub mod detect;
+pub mod engine;
+pub mod error;
 pub mod format;
+pub mod frontier;
+pub mod lane;
+pub mod latency;
+pub mod memory;
+pub mod metrics;
+mod partition;
 pub mod record;
 pub mod rejection;
+pub mod route;
 pub mod row;
+pub mod shutdown;
 pub mod sink;
+pub mod source;
+pub mod stage;
+mod state_line;
+pub mod status;
+pub mod verdict;
+pub mod watchdog;
+mod writer;
+
+pub use engine::Engine;

@@ -80,6 +80,7 @@ impl<'a> Row<'a> {
     }
 
     /// The value of field `index`; `Absent` if there is no such field.
+    #[inline]
     pub fn get(&self, index: usize) -> Value<'a> {
         let Some(span) = self.spans.get(index) else { return Value::Absent };
         let text = || self.payload.get(span.start as usize..span.end as usize).unwrap_or_default();

@@ -1,8 +1,10 @@
 //! Formats: bytes to a row.
 
-mod json;
+pub(crate) mod json;
+mod raw;
 
 pub use json::JsonFormat;
+pub use raw::RawFormat;
 
 use crate::{record::Record, rejection::Rejection, row::Span};
 

@@ -1,3 +1,178 @@
 //! Where rows go.
+//!
+//! A sink opens the targets of the routes before the first record, and gives each writer thread of
+//! its pool a [`Writer`]. To add a sink: one module that implements [`Sink`], and one line in
+//! [`build`](crate::engine).
 
+pub mod handler;
+pub mod ndjson;
+pub mod null;
 pub mod postgres;
+
+use std::sync::Arc;
+
+use crate::{
+    batch::{Batch, Layout},
+    error::Error,
+    lane::{Claim, Lane, LaneKey, Outcome},
+    record::Record,
+    rejection::Rejection,
+    row::Row,
+    status::SinkStatus,
+    watchdog::Heart,
+};
+
+/// A sink's number for one of its targets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct TargetId(pub usize);
+
+/// A batch on its way, with the lane that it belongs to.
+#[derive(Debug)]
+pub struct Flushed {
+    /// Whose it is.
+    pub lane: Arc<Lane>,
+    /// The rows.
+    pub batch: Batch,
+    /// Set by the writer.
+    pub outcome: Option<Outcome>,
+}
+
+/// Why a write set is not durable.
+#[derive(Debug)]
+pub enum WriteError {
+    /// The sink cannot take anything now, whatever the rows are: to be tried again, for ever.
+    Outage {
+        /// A bounded label: the SQLSTATE, or what failed.
+        class: String,
+        /// For a person.
+        message: String,
+    },
+    /// Trying again cannot help: stop without committing.
+    Halt(Error),
+}
+
+/// A system that takes rows.
+pub trait Sink: Send + Sync + 'static {
+    /// Prepares a target of a route, before the first record. `samples` gives records of the route
+    /// for a target that must be made from what they show; it may block until there are some.
+    ///
+    /// # Errors
+    /// When the target cannot be written: names it and the way out.
+    fn open(
+        &self,
+        target: &crate::config::Target,
+        samples: &mut dyn FnMut() -> Result<Vec<crate::detect::Sample>, Error>,
+    ) -> Result<Arc<dyn Target>, Error>;
+
+    /// How many writer threads to run.
+    fn writers(&self) -> usize {
+        1
+    }
+
+    /// A writer for one thread of the pool.
+    fn writer(&self, status: Arc<SinkStatus>) -> Box<dyn Writer>;
+}
+
+/// One opened target: a table, say.
+pub trait Target: Send + Sync {
+    /// The sink's number for it.
+    fn id(&self) -> TargetId;
+
+    /// The name in metrics and logs, behind the sink's: the table. Empty if the sink has just one.
+    fn name(&self) -> String {
+        String::new()
+    }
+
+    /// The fields of the record that its columns are fed from.
+    fn fields(&self) -> Vec<String> {
+        Vec::new()
+    }
+
+    /// Whether it wants the headers of the records.
+    fn wants_headers(&self) -> bool {
+        false
+    }
+
+    /// Whether it may refuse a row after it was encoded: the records are then kept until their
+    /// rows are durable.
+    fn may_refuse(&self) -> bool {
+        false
+    }
+
+    /// An encoder for one lane. `fields` are the fields of the route's rows, in order.
+    fn encoder(&self, fields: &[String]) -> Result<Box<dyn Encoder>, Error>;
+
+    /// The checkpoints, if this target keeps the position of its lanes itself (exactly-once).
+    fn checkpoints(&self) -> Option<&dyn Checkpoints> {
+        None
+    }
+}
+
+/// Turns rows into the bytes that the sink's writer sends.
+pub trait Encoder: Send {
+    /// The set of columns that this row carries; rows of one layout travel together.
+    fn layout(&self, _row: &Row<'_>) -> Layout {
+        Layout::default()
+    }
+
+    /// Appends one row to `out`, and nothing if it is refused.
+    ///
+    /// # Errors
+    /// When the row does not fit the target: names column, value and what was expected.
+    fn encode(
+        &mut self,
+        record: &Record<'_>,
+        row: &Row<'_>,
+        layout: Layout,
+        out: &mut Vec<u8>,
+    ) -> Result<(), Rejection>;
+}
+
+/// Makes write sets durable; one for each writer thread.
+pub trait Writer: Send {
+    /// Writes the batches of one target and sets the outcome of each. On an error, the batches
+    /// whose outcome is set are settled all the same; the others may be handed in again.
+    ///
+    /// # Errors
+    /// See [`WriteError`].
+    fn write(
+        &mut self,
+        target: TargetId,
+        batches: &mut [Flushed],
+        heart: &Heart,
+    ) -> Result<(), WriteError>;
+}
+
+/// Where a lane stands in the sink, and the right to move it on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Claimed {
+    /// The next offset to write.
+    pub next_offset: i64,
+    /// The right to do so.
+    pub claim: Claim,
+}
+
+/// Positions that are kept in the sink, in the transaction of the rows.
+pub trait Checkpoints: Send + Sync {
+    /// Claims the lanes: from here on, no earlier owner can advance them. `None` for a lane that
+    /// has no checkpoint yet.
+    ///
+    /// # Errors
+    /// When the sink cannot be reached (to be tried again) or refuses.
+    fn claim(&self, group: &Group, lanes: &[LaneKey]) -> Result<Vec<Option<Claimed>>, WriteError>;
+
+    /// Makes and claims the checkpoint of lanes that have none, at the given offsets.
+    ///
+    /// # Errors
+    /// As for `claim`.
+    fn create(&self, group: &Group, lanes: &[(LaneKey, i64)]) -> Result<Vec<Claimed>, WriteError>;
+}
+
+/// In whose name a lane is claimed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Group {
+    /// The consumer group, or the name of a source without groups.
+    pub name: String,
+    /// Kafka's cluster id: offsets mean nothing in another cluster.
+    pub cluster_id: String,
+}

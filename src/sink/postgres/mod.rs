@@ -1,3 +1,224 @@
-//! The Postgres sink: micro-batches by binary COPY.
+//! The Postgres sink: micro-batches by binary COPY, with their checkpoint in one transaction.
 
+pub mod catalog;
+mod checkpoint;
 pub mod column;
+pub mod connect;
+pub mod ddl;
+pub mod encode;
+mod flush;
+pub mod sqlstate;
+mod table;
+
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use deadpool_postgres::{Object, Pool};
+use tokio::runtime::Handle;
+
+use self::{
+    flush::PostgresWriter,
+    sqlstate::{Fault, PgError},
+    table::PgTarget,
+};
+use super::{Sink, Target, TargetId, Writer};
+use crate::{
+    config::{self, Delivery, OnMissingTable, TableName},
+    detect::{self, Sample},
+    error::{Error, ErrorKind},
+    shutdown::Shutdown,
+    status::SinkStatus,
+};
+
+/// How long a start waits for a database that is not there.
+const START_MAX: Duration = Duration::from_secs(30);
+const START_PAUSE: Duration = Duration::from_millis(500);
+
+/// What the targets and writers of one sink share.
+pub(crate) struct Shared {
+    name: String,
+    /// Who claims: shown in the checkpoints for people, not compared.
+    owner: String,
+    pool: Pool,
+    runtime: Handle,
+    targets: Mutex<Vec<Arc<PgTarget>>>,
+}
+
+impl Shared {
+    fn target(&self, id: TargetId) -> Option<Arc<PgTarget>> {
+        self.targets.lock().unwrap_or_else(PoisonError::into_inner).get(id.0).cloned()
+    }
+}
+
+/// A database that rows go to.
+pub struct PostgresSink {
+    shared: Arc<Shared>,
+    writers: usize,
+    shutdown: Shutdown,
+}
+
+impl PostgresSink {
+    /// A sink; connects when its first target is opened.
+    ///
+    /// # Errors
+    /// When the URL or the certificates cannot be used.
+    pub fn new(
+        name: &str,
+        config: &config::PostgresSink,
+        runtime: Handle,
+        shutdown: Shutdown,
+    ) -> Result<Self, Error> {
+        let pool = connect::pool(config.url.expose(), config.ca_file.as_deref(), config.writers)
+            .map_err(|error| Error::new(error.kind, format!("sinks.{name}: {error}")))?;
+        let host = std::env::var("HOSTNAME").unwrap_or_else(|_| "localhost".to_owned());
+        let shared = Shared {
+            name: name.to_owned(),
+            owner: format!("{host}/{}", std::process::id()),
+            pool,
+            runtime,
+            targets: Mutex::default(),
+        };
+        Ok(Self { shared: Arc::new(shared), writers: config.writers, shutdown })
+    }
+
+    /// Asks, and asks again while the database is away, for as long as a start may wait.
+    fn ask<T>(
+        &self,
+        mut question: impl AsyncFnMut(&mut Object) -> Result<T, PgError>,
+    ) -> Result<T, Error> {
+        let name = &self.shared.name;
+        let deadline = Instant::now() + START_MAX;
+        let mut warned = false;
+        loop {
+            let answer = self.shared.runtime.block_on(async {
+                let mut connection = connect::checkout(&self.shared.pool).await?;
+                let answer = question(&mut connection).await;
+                if answer.is_err() {
+                    connect::discard(connection);
+                }
+                answer
+            });
+            let error = match answer {
+                Ok(answer) => return Ok(answer),
+                Err(error) => error,
+            };
+            let text = format!("sink {name}: {} (SQLSTATE {})", error.message, error.code);
+            match error.fault {
+                Fault::Outage if Instant::now() < deadline => {
+                    if !warned {
+                        tracing::warn!("{text}; waiting for the database");
+                        warned = true;
+                    }
+                    if self.shutdown.sleep(START_PAUSE) {
+                        return Err(Error::new(
+                            ErrorKind::Temporary,
+                            "stopped while waiting for the database",
+                        ));
+                    }
+                }
+                Fault::Outage => {
+                    return Err(Error::unavailable(format!(
+                        "{text}; is the url right, and is Postgres up?"
+                    )));
+                }
+                Fault::Permission => return Err(Error::new(ErrorKind::Permission, text)),
+                Fault::Row | Fault::Config => return Err(Error::config(text)),
+            }
+        }
+    }
+
+    /// Reads the table as the catalog has it now.
+    ///
+    /// # Errors
+    /// When the database cannot be asked, or the table cannot be written.
+    pub fn table(&self, name: &TableName) -> Result<Option<catalog::Table>, Error> {
+        self.ask(async |client| catalog::read(client, name).await)?.transpose()
+    }
+
+    fn create_table(
+        &self,
+        table: &TableName,
+        samples: &mut dyn FnMut() -> Result<Vec<Sample>, Error>,
+    ) -> Result<(), Error> {
+        let fields = detect::detect(&samples()?);
+        if fields.is_empty() {
+            return Err(Error::config(format!(
+                "table {} is missing and the sampled records show no fields (are they JSON \
+                 objects?); create it by hand",
+                catalog::quoted_name(table)
+            )));
+        }
+        let sql = ddl::create_table(table, &fields);
+        tracing::info!("creating a missing table from what the records show:\n{sql}");
+        self.ask(async |client| {
+            let failed = |error: tokio_postgres::Error| PgError::from_driver(&error);
+            let transaction = client.transaction().await.map_err(failed)?;
+            transaction.batch_execute(ddl::LOCK_SQL).await.map_err(failed)?;
+            transaction.batch_execute(&sql).await.map_err(failed)?;
+            transaction.commit().await.map_err(failed)
+        })
+    }
+
+    /// The error for a table that is not there, with the likely one.
+    pub(crate) fn missing(&self, table: &TableName) -> Error {
+        let shown = catalog::quoted_name(table);
+        let sql = "SELECT array_agg(c.oid::regclass::text ORDER BY 1) FROM pg_class c \
+                   JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.relkind IN ('r', 'p') \
+                   AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'tidegate')";
+        let known: Vec<String> = self
+            .ask(async |client| {
+                let row = client.query_one(sql, &[]).await;
+                let row = row.map_err(|error| PgError::from_driver(&error))?;
+                Ok(row.get::<_, Option<Vec<String>>>(0).unwrap_or_default())
+            })
+            .unwrap_or_default();
+        let known: Vec<&str> = known.iter().map(String::as_str).collect();
+        let hint = catalog::nearest(&table.name, &known)
+            .map_or_else(String::new, |near| format!(" Did you mean `{near}`?"));
+        Error::config(format!(
+            "sink {}: there is no table {shown}.{hint} Create it, or set on_missing_table = \
+             \"create\" to have it made from what the records show",
+            self.shared.name
+        ))
+    }
+}
+
+impl Sink for PostgresSink {
+    fn open(
+        &self,
+        target: &config::Target,
+        samples: &mut dyn FnMut() -> Result<Vec<Sample>, Error>,
+    ) -> Result<Arc<dyn Target>, Error> {
+        let Some(name) = &target.table else {
+            return Err(Error::config(format!("sink {} needs a table", self.shared.name)));
+        };
+        let table = match self.table(name)? {
+            Some(table) => table,
+            None if target.on_missing_table == OnMissingTable::Create => {
+                self.create_table(name, samples)?;
+                self.table(name)?.ok_or_else(|| self.missing(name))?
+            }
+            None => return Err(self.missing(name)),
+        };
+        // Dead letters are kept in both modes, checkpoints in one.
+        self.ask(async |client| checkpoint::ensure_schema(client).await)?;
+        if target.delivery == Delivery::AtLeastOnce {
+            tracing::info!("table {}: at least once; a crash may double rows", table.display());
+        }
+        let mut targets = self.shared.targets.lock().unwrap_or_else(PoisonError::into_inner);
+        let id = TargetId(targets.len());
+        let opened = Arc::new(PgTarget::new(id, table, target, Arc::clone(&self.shared))?);
+        targets.push(Arc::clone(&opened));
+        Ok(opened)
+    }
+
+    fn writers(&self) -> usize {
+        self.writers
+    }
+
+    fn writer(&self, status: Arc<SinkStatus>) -> Box<dyn Writer> {
+        Box::new(PostgresWriter::new(Arc::clone(&self.shared), status))
+    }
+}

@@ -1,0 +1,422 @@
+//! Batches: the encoded rows of one lane for a half-open range of offsets.
+//!
+//! Pure: no I/O, and the clock is passed in.
+
+use std::{
+    ops::Range,
+    time::{Duration, Instant},
+};
+
+use crate::{
+    record::Record,
+    rejection::{Reason, Rejection},
+};
+
+/// When a batch closes: at whichever bound comes first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BatchPolicy {
+    /// Rows, dead letters included.
+    pub rows: usize,
+    /// Bytes held: encoded rows, original records, dead letters.
+    pub bytes: usize,
+    /// Time since its first record.
+    pub age: Duration,
+}
+
+/// Why a batch was closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Trigger {
+    /// It held enough rows.
+    Rows,
+    /// It held enough bytes.
+    Bytes,
+    /// Its first record had waited long enough.
+    Age,
+    /// Its partition was taken away.
+    Revoke,
+    /// The process, or the input, came to its end.
+    Shutdown,
+}
+
+impl Trigger {
+    /// Every trigger, for the metrics.
+    pub const ALL: [Self; 5] = [Self::Rows, Self::Bytes, Self::Age, Self::Revoke, Self::Shutdown];
+
+    /// The metric label.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Rows => "rows",
+            Self::Bytes => "bytes",
+            Self::Age => "age",
+            Self::Revoke => "revoke",
+            Self::Shutdown => "shutdown",
+        }
+    }
+}
+
+/// Rows of one layout are streamed together: a layout is the set of columns that they carry.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Layout(pub u64);
+
+/// The rows of one layout, one behind the other, as the sink's encoder wrote them.
+#[derive(Debug, Default)]
+pub struct Segment {
+    /// The set of columns that these rows carry.
+    pub layout: Layout,
+    /// The encoded rows.
+    pub bytes: Vec<u8>,
+    /// Where each row's record stands in [`Batch::originals`]; one entry a row. Empty for a sink
+    /// that never refuses a row.
+    pub origins: Vec<u32>,
+    /// Number of rows.
+    pub rows: u32,
+}
+
+/// A record that could not become a row, with its bytes and the reason.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeadLetter {
+    /// Its offset.
+    pub offset: i64,
+    /// Its timestamp in milliseconds since the Unix epoch.
+    pub timestamp_ms: Option<i64>,
+    /// Its key.
+    pub key: Option<Vec<u8>>,
+    /// Its payload.
+    pub value: Option<Vec<u8>>,
+    /// Why.
+    pub rejection: Rejection,
+    /// What Postgres said, if it was Postgres.
+    pub sqlstate: Option<String>,
+}
+
+/// The encoded rows of one lane for the offsets `[begin, end)`; there may be gaps in between.
+#[derive(Debug)]
+pub struct Batch {
+    /// First offset covered: the end of the batch before.
+    pub begin: i64,
+    /// Last delivered offset + 1.
+    pub end: i64,
+    /// Records taken in: rows + dead letters.
+    pub records: u64,
+    /// The rows, by layout. The first segment is the one that most rows go to.
+    pub segments: Vec<Segment>,
+    /// The records behind the rows, framed; kept so that a row which the sink refuses can be
+    /// dead-lettered with its bytes.
+    pub originals: Vec<u8>,
+    /// The records that did not become rows.
+    pub dead_letters: Vec<DeadLetter>,
+    /// Record timestamps (ms) with the number of records that carry them, in order of arrival.
+    pub timestamps_ms: Vec<(i64, u32)>,
+    /// Why it was closed.
+    pub trigger: Trigger,
+    opened_at: Option<Instant>,
+    dead_letter_bytes: usize,
+}
+
+/// Runs of equal timestamps that a batch tells apart. Beyond it, records count as old as the last
+/// one told: 1,024 distinct milliseconds are more than ten times the default batch age.
+const TIMESTAMP_RUNS_MAX: usize = 1024;
+
+impl Batch {
+    /// An empty batch whose first offset will be `begin`.
+    pub fn new(begin: i64) -> Self {
+        Self {
+            begin,
+            end: begin,
+            records: 0,
+            segments: vec![Segment::default()],
+            originals: Vec::new(),
+            dead_letters: Vec::new(),
+            timestamps_ms: Vec::new(),
+            trigger: Trigger::Age,
+            opened_at: None,
+            dead_letter_bytes: 0,
+        }
+    }
+
+    /// Empties it for reuse from `begin` on, with its buffers, unless they grew beyond
+    /// `capacity_max` bytes.
+    pub fn reset(&mut self, begin: i64, capacity_max: usize) {
+        self.begin = begin;
+        self.end = begin;
+        self.records = 0;
+        self.opened_at = None;
+        self.dead_letter_bytes = 0;
+        self.dead_letters.clear();
+        self.timestamps_ms.clear();
+        self.segments.truncate(4);
+        for segment in &mut self.segments {
+            segment.rows = 0;
+            segment.origins.clear();
+            clear_within(&mut segment.bytes, capacity_max);
+        }
+        clear_within(&mut self.originals, capacity_max);
+    }
+
+    /// The segment for rows of `layout`.
+    pub fn segment(&mut self, layout: Layout) -> &mut Segment {
+        let index = match self.segments.iter().position(|s| s.layout == layout) {
+            Some(index) => index,
+            // An empty segment left from an earlier use serves any layout.
+            None => match self.segments.iter().position(|s| s.rows == 0) {
+                Some(index) => index,
+                None => {
+                    self.segments.push(Segment::default());
+                    self.segments.len() - 1
+                }
+            },
+        };
+        let segment = &mut self.segments[index];
+        segment.layout = layout;
+        segment
+    }
+
+    /// Counts `record` as taken in: the batch now covers it.
+    pub fn cover(&mut self, record: &Record<'_>, now: impl FnOnce() -> Instant) {
+        if self.opened_at.is_none() {
+            self.opened_at = Some(now());
+        }
+        self.records += 1;
+        self.end = record.offset + 1;
+        let Some(timestamp_ms) = record.timestamp_ms else { return };
+        let full = self.timestamps_ms.len() >= TIMESTAMP_RUNS_MAX;
+        match self.timestamps_ms.last_mut() {
+            Some((last, count)) if *last == timestamp_ms || full => *count += 1,
+            _ => self.timestamps_ms.push((timestamp_ms, 1)),
+        }
+    }
+
+    /// Keeps a copy of `record` and gives its place for [`Segment::origins`].
+    pub fn keep_original(&mut self, record: &Record<'_>) -> u32 {
+        let place = self.originals.len() as u32;
+        let (key, value) = (record.key.unwrap_or_default(), record.value.unwrap_or_default());
+        let length = |bytes: Option<&[u8]>| bytes.map_or(-1, |b| b.len() as i32);
+        self.originals.extend_from_slice(&record.offset.to_le_bytes());
+        self.originals.extend_from_slice(&record.timestamp_ms.unwrap_or(i64::MIN).to_le_bytes());
+        self.originals.extend_from_slice(&length(record.key).to_le_bytes());
+        self.originals.extend_from_slice(&length(record.value).to_le_bytes());
+        self.originals.extend_from_slice(key);
+        self.originals.extend_from_slice(value);
+        place
+    }
+
+    /// Puts `record` aside as a dead letter.
+    pub fn reject(&mut self, record: &Record<'_>, rejection: Rejection) {
+        self.add_dead_letter(DeadLetter {
+            offset: record.offset,
+            timestamp_ms: record.timestamp_ms,
+            key: record.key.map(<[u8]>::to_vec),
+            value: record.value.map(<[u8]>::to_vec),
+            rejection,
+            sqlstate: None,
+        });
+    }
+
+    /// Takes row `row` of segment `segment`, whose encoded bytes are `range`, out of the batch and
+    /// keeps its record as a dead letter: the sink refused it.
+    pub fn refuse(
+        &mut self,
+        segment: usize,
+        row: usize,
+        range: Range<usize>,
+        sqlstate: &str,
+        message: &str,
+    ) {
+        let segment = &mut self.segments[segment];
+        segment.bytes.drain(range);
+        let place = segment.origins.remove(row) as usize;
+        segment.rows -= 1;
+        let Some((original, _)) = Original::read(&self.originals[place..]) else { return };
+        let letter = DeadLetter {
+            offset: original.offset,
+            timestamp_ms: original.timestamp_ms,
+            key: original.key.map(<[u8]>::to_vec),
+            value: original.value.map(<[u8]>::to_vec),
+            rejection: Rejection::record(Reason::Refused, message),
+            sqlstate: Some(sqlstate.to_owned()),
+        };
+        self.add_dead_letter(letter);
+    }
+
+    /// The records kept, in order of arrival.
+    pub fn originals(&self) -> impl Iterator<Item = Original<'_>> {
+        let mut rest = self.originals.as_slice();
+        std::iter::from_fn(move || {
+            let (original, behind) = Original::read(rest)?;
+            rest = behind;
+            Some(original)
+        })
+    }
+
+    fn add_dead_letter(&mut self, letter: DeadLetter) {
+        self.dead_letter_bytes += std::mem::size_of::<DeadLetter>()
+            + letter.key.as_ref().map_or(0, Vec::len)
+            + letter.value.as_ref().map_or(0, Vec::len);
+        self.dead_letters.push(letter);
+    }
+
+    /// Number of rows.
+    pub fn rows(&self) -> u64 {
+        self.segments.iter().map(|s| u64::from(s.rows)).sum()
+    }
+
+    /// Bytes of encoded rows.
+    pub fn encoded_bytes(&self) -> usize {
+        self.segments.iter().map(|s| s.bytes.len()).sum()
+    }
+
+    /// Bytes held against the memory budget.
+    pub fn held_bytes(&self) -> usize {
+        self.encoded_bytes() + self.originals.len() + self.dead_letter_bytes
+    }
+
+    /// Whether it covers no record.
+    pub fn is_empty(&self) -> bool {
+        self.records == 0
+    }
+
+    /// Which bound it has reached, apart from its age.
+    pub fn is_full(&self, policy: &BatchPolicy) -> Option<Trigger> {
+        if self.records >= policy.rows as u64 {
+            Some(Trigger::Rows)
+        } else if self.held_bytes() >= policy.bytes {
+            Some(Trigger::Bytes)
+        } else {
+            None
+        }
+    }
+
+    /// When its age will close it.
+    pub fn deadline(&self, policy: &BatchPolicy) -> Option<Instant> {
+        self.opened_at.map(|at| at + policy.age)
+    }
+}
+
+fn clear_within(buffer: &mut Vec<u8>, capacity_max: usize) {
+    buffer.clear();
+    if buffer.capacity() > capacity_max {
+        *buffer = Vec::new();
+    }
+}
+
+/// A record that a batch has kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Original<'a> {
+    /// Its offset.
+    pub offset: i64,
+    /// Its timestamp in milliseconds since the Unix epoch.
+    pub timestamp_ms: Option<i64>,
+    /// Its key.
+    pub key: Option<&'a [u8]>,
+    /// Its payload.
+    pub value: Option<&'a [u8]>,
+}
+
+impl<'a> Original<'a> {
+    /// Reads what [`Batch::keep_original`] wrote, and gives what stands behind it.
+    fn read(bytes: &'a [u8]) -> Option<(Self, &'a [u8])> {
+        let (offset, rest) = bytes.split_first_chunk()?;
+        let (timestamp, rest) = rest.split_first_chunk()?;
+        let (key_length, rest) = rest.split_first_chunk()?;
+        let (value_length, rest) = rest.split_first_chunk()?;
+        let length = |bytes: &[u8; 4]| usize::try_from(i32::from_le_bytes(*bytes)).ok();
+        let (key_length, value_length) = (length(key_length), length(value_length));
+        let (key, rest) = rest.split_at_checked(key_length.unwrap_or(0))?;
+        let (value, rest) = rest.split_at_checked(value_length.unwrap_or(0))?;
+        let original = Self {
+            offset: i64::from_le_bytes(*offset),
+            timestamp_ms: Some(i64::from_le_bytes(*timestamp)).filter(|ms| *ms != i64::MIN),
+            key: key_length.map(|_| key),
+            value: value_length.map(|_| value),
+        };
+        Some((original, rest))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(offset: i64, value: &[u8]) -> Record<'_> {
+        Record {
+            topic: "t",
+            partition: 0,
+            offset,
+            timestamp_ms: Some(1000 + offset / 2),
+            key: Some(b"k"),
+            value: Some(value),
+            headers: None,
+        }
+    }
+
+    fn push(batch: &mut Batch, record: &Record<'_>, layout: u64) {
+        let origin = batch.keep_original(record);
+        let segment = batch.segment(Layout(layout));
+        segment.bytes.extend_from_slice(record.value.unwrap());
+        segment.origins.push(origin);
+        segment.rows += 1;
+        batch.cover(record, Instant::now);
+    }
+
+    #[test]
+    fn a_batch_covers_gaps_up_to_the_last_delivered_offset() {
+        let mut batch = Batch::new(10);
+        push(&mut batch, &record(12, b"a"), 0);
+        push(&mut batch, &record(17, b"b"), 0);
+        assert_eq!((batch.begin, batch.end, batch.records, batch.rows()), (10, 18, 2, 2));
+    }
+
+    #[test]
+    fn rows_close_a_batch_before_bytes_do_and_the_other_way_round() {
+        let mut batch = Batch::new(0);
+        push(&mut batch, &record(0, b"abc"), 0);
+        let policy = |rows, bytes| BatchPolicy { rows, bytes, age: Duration::from_secs(1) };
+        assert_eq!(batch.is_full(&policy(2, 1000)), None);
+        assert_eq!(batch.is_full(&policy(1, 1000)), Some(Trigger::Rows));
+        assert_eq!(batch.is_full(&policy(2, 3)), Some(Trigger::Bytes));
+    }
+
+    #[test]
+    fn a_refused_row_leaves_with_its_own_record_and_no_other() {
+        let mut batch = Batch::new(0);
+        for (offset, value) in [(0, b"aa"), (1, b"bb"), (2, b"cc")] {
+            push(&mut batch, &record(offset, value), 0);
+        }
+        batch.refuse(0, 1, 2..4, "23505", "duplicate");
+        assert_eq!(batch.segments[0].bytes, b"aacc");
+        assert_eq!((batch.rows(), batch.records), (2, 3));
+        let letter = &batch.dead_letters[0];
+        assert_eq!(letter.offset, 1);
+        assert_eq!(letter.key.as_deref(), Some(&b"k"[..]));
+        assert_eq!(letter.value.as_deref(), Some(&b"bb"[..]));
+        assert_eq!(letter.sqlstate.as_deref(), Some("23505"));
+        assert_eq!(batch.originals().map(|o| o.offset).collect::<Vec<_>>(), [0, 1, 2]);
+        // The rows behind it still point at their own records.
+        batch.refuse(0, 1, 2..4, "23505", "duplicate");
+        assert_eq!(batch.dead_letters[1].offset, 2);
+    }
+
+    #[test]
+    fn layouts_get_segments_of_their_own_and_reuse_starts_empty() {
+        let mut batch = Batch::new(0);
+        push(&mut batch, &record(0, b"a"), 0);
+        push(&mut batch, &record(1, b"b"), 5);
+        push(&mut batch, &record(2, b"c"), 0);
+        assert_eq!(batch.segments.len(), 2);
+        assert_eq!(batch.segments[0].rows, 2);
+        batch.reset(3, 1 << 20);
+        assert!(batch.is_empty());
+        assert_eq!((batch.begin, batch.end, batch.rows(), batch.held_bytes()), (3, 3, 0, 0));
+        push(&mut batch, &record(3, b"d"), 5);
+        assert_eq!(batch.segment(Layout(5)).bytes, b"d");
+    }
+
+    #[test]
+    fn timestamps_are_counted_in_runs() {
+        let mut batch = Batch::new(0);
+        for offset in 0..6 {
+            push(&mut batch, &record(offset, b"x"), 0);
+        }
+        assert_eq!(batch.timestamps_ms, [(1000, 2), (1001, 2), (1002, 2)]);
+    }
+}

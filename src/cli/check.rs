@@ -1,0 +1,115 @@
+//! `tidegate check`
+
+use std::sync::Arc;
+
+use tokio::runtime::Runtime;
+
+use super::{ConfigArgs, telemetry};
+use crate::{
+    config::{Config, OnMissingTable, Sink, Source, Target},
+    error::Error,
+    memory::Memory,
+    shutdown::Shutdown,
+    sink::postgres::{PostgresSink, catalog},
+    source::kafka::KafkaSource,
+    status::Status,
+};
+
+pub(super) fn run(arguments: &ConfigArgs) -> Result<(), Error> {
+    let config = arguments.load()?;
+    telemetry::install(&config.log)?;
+    println!("ok    {} is valid", arguments.config.display());
+    config.warnings.iter().for_each(|warning| println!("warn  {warning}"));
+    let mut findings = Findings::default();
+    check_sources(&config, &mut findings);
+    check_targets(&config, &mut findings)?;
+    findings.end()
+}
+
+/// The first error decides the exit code; all are shown.
+#[derive(Default)]
+struct Findings {
+    first: Option<Error>,
+    count: usize,
+}
+
+impl Findings {
+    fn add(&mut self, what: &str, result: Result<String, Error>) {
+        match result {
+            Ok(text) => println!("ok    {what}: {text}"),
+            Err(error) => {
+                println!("FAIL  {what}: {error}");
+                self.count += 1;
+                self.first.get_or_insert(error);
+            }
+        }
+    }
+
+    fn end(self) -> Result<(), Error> {
+        match self.first {
+            None => Ok(()),
+            Some(first) => {
+                Err(Error::new(first.kind, format!("{} of the checks failed", self.count)))
+            }
+        }
+    }
+}
+
+fn check_sources(config: &Config, findings: &mut Findings) {
+    let memory = Arc::new(Memory::new(config.memory.budget, config.batch.bytes));
+    for route in &config.routes {
+        let what = format!("routes.{} from {}", route.name, route.source);
+        let result = match &config.sources[&route.source] {
+            Source::Kafka(kafka) => {
+                let status = Arc::new(Status::new(Arc::clone(&memory)));
+                let (memory, shutdown) = (Arc::clone(&memory), Shutdown::default());
+                let source =
+                    KafkaSource::new(&route.source, kafka.clone(), memory, status, shutdown);
+                source.check(&route.topics).map(|counts| {
+                    let shown = route.topics.iter().zip(counts);
+                    let shown: Vec<_> =
+                        shown.map(|(t, n)| format!("{t} ({n} partitions)")).collect();
+                    shown.join(", ")
+                })
+            }
+            Source::Ndjson(file) if file.is_stdin() => Ok("standard input".to_owned()),
+            Source::Ndjson(file) => {
+                std::fs::File::open(&file.path).map(|_| file.path.display().to_string()).map_err(
+                    |error| Error::config(format!("cannot read {}: {error}", file.path.display())),
+                )
+            }
+        };
+        findings.add(&what, result);
+    }
+}
+
+fn check_targets(config: &Config, findings: &mut Findings) -> Result<(), Error> {
+    let runtime = Runtime::new().map_err(|error| Error::software(error.to_string()))?;
+    for route in &config.routes {
+        for target in &route.to {
+            let Sink::Postgres(postgres) = &config.sinks[&target.sink] else { continue };
+            let what = format!("routes.{} to {}", route.name, target.sink);
+            let handle = runtime.handle().clone();
+            let result = PostgresSink::new(&target.sink, postgres, handle, Shutdown::default())
+                .and_then(|sink| check_table(&sink, target));
+            findings.add(&what, result);
+        }
+    }
+    Ok(())
+}
+
+fn check_table(sink: &PostgresSink, target: &Target) -> Result<String, Error> {
+    let Some(name) = &target.table else { return Ok(String::new()) };
+    match sink.table(name)? {
+        Some(table) => {
+            let (columns, fields) = catalog::feed(&table, &target.columns)?;
+            let shown = table.display();
+            Ok(format!("{shown}, {} columns fed from {} fields", columns.len(), fields.len()))
+        }
+        None if target.on_missing_table == OnMissingTable::Create => Ok(format!(
+            "{} is missing and will be made from the records",
+            catalog::quoted_name(name)
+        )),
+        None => Err(sink.missing(name)),
+    }
+}

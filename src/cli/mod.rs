@@ -1,0 +1,77 @@
+//! The command line: one file a command.
+
+mod check;
+mod healthcheck;
+mod init;
+mod run;
+mod telemetry;
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, error::ErrorKind as ClapKind};
+
+use crate::{
+    config::{Config, Environment},
+    error::{Error, ErrorKind},
+};
+
+/// Kafka into Postgres: fast, exactly once, and able to say where the time goes.
+#[derive(Debug, Parser)]
+#[command(name = "tidegate", version, propagate_version = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Move records until told to stop (SIGTERM or Ctrl-C drains; a second one ends at once).
+    Run(ConfigArgs),
+    /// Look at everything that can be wrong before a record is read; changes nothing.
+    Check(ConfigArgs),
+    /// Look at a topic's records and print the table and the configuration that fit them.
+    Init(init::InitArgs),
+    /// Ask a running tidegate whether it is ready: for containers and supervisors.
+    Healthcheck(healthcheck::HealthcheckArgs),
+}
+
+/// Where the configuration comes from.
+#[derive(Debug, Args)]
+struct ConfigArgs {
+    /// The configuration file.
+    #[arg(short, long, default_value = "tidegate.toml", value_name = "FILE")]
+    config: PathBuf,
+    /// Overrides one key of the file, and its TIDEGATE__ variable.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    overrides: Vec<String>,
+}
+
+impl ConfigArgs {
+    fn load(&self) -> Result<Config, Error> {
+        Config::load(&self.config, &self.overrides, &Environment::of_process())
+            .map_err(|error| Error::config(error.to_string()))
+    }
+}
+
+/// Runs the command that the process was started with.
+///
+/// # Errors
+/// What ended it; its kind is the exit code.
+pub fn run() -> Result<(), Error> {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(shown) if matches!(shown.kind(), ClapKind::DisplayHelp | ClapKind::DisplayVersion) => {
+            return shown.print().map_err(|error| Error::software(error.to_string()));
+        }
+        Err(wrong) => {
+            let text = wrong.render().to_string();
+            return Err(Error::new(ErrorKind::Usage, text.trim_end().to_owned()));
+        }
+    };
+    match cli.command {
+        Command::Run(arguments) => run::run(&arguments),
+        Command::Check(arguments) => check::run(&arguments),
+        Command::Init(arguments) => init::run(&arguments),
+        Command::Healthcheck(arguments) => healthcheck::run(&arguments),
+    }
+}

@@ -1,0 +1,229 @@
+//! `[[routes]]`: one source's topics, a format, and the targets.
+
+use std::collections::BTreeMap;
+
+use super::{
+    Ends,
+    error::suggestion,
+    is_name,
+    quantity::size_text,
+    reader::{Entry, Table},
+    source::Source,
+    table_name::TableName,
+    target::{self, Target},
+};
+
+const DEFAULT_MAX_RECORD_BYTES: usize = 1 << 20;
+
+/// One source's topics, a format, and the targets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Route {
+    /// `[a-z0-9_-]+`, at most 63 bytes, unique. Default: `<source>-<n>`, where n counts the routes
+    /// of the source from 1.
+    pub name: String,
+    /// The source's name. Required.
+    pub source: String,
+    /// The topics. Required for Kafka; for NDJSON it is absent in the file, and here it is the
+    /// source's name alone.
+    pub topics: Vec<String>,
+    /// How a payload is read. Default: `"json"`.
+    pub format: FormatKind,
+    /// A larger record is a dead letter. 1 byte to `batch.bytes`; default: `"1MiB"`.
+    pub max_record_bytes: usize,
+    /// Where rows go. At least one.
+    pub to: Vec<Target>,
+}
+
+/// How a payload is read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum FormatKind {
+    /// `"json"`: one object.
+    #[default]
+    Json,
+    /// `"raw"`: bytes without a structure.
+    Raw,
+}
+
+const FORMATS: [(&str, FormatKind); 2] = [("json", FormatKind::Json), ("raw", FormatKind::Raw)];
+
+/// What the routes read so far have taken.
+#[derive(Default)]
+pub(super) struct Taken {
+    names: BTreeMap<String, String>,
+    topics: BTreeMap<(String, String), String>,
+    routes_of_source: BTreeMap<String, usize>,
+}
+
+pub(super) fn read(
+    entry: Entry<'_>,
+    ends: &Ends,
+    batch_bytes: usize,
+    taken: &mut Taken,
+) -> Option<Route> {
+    let mut table = entry.table()?;
+    let source = read_source(&mut table, ends);
+    let name = read_name(&mut table, source.as_deref(), taken);
+    let topics = read_topics(&mut table, source.as_deref(), ends, taken);
+    let format = table.take("format").and_then(|entry| entry.choice(&FORMATS));
+    let max_record_bytes = read_max_record_bytes(&mut table, batch_bytes);
+    let to = read_targets(&mut table, ends);
+    table.finish();
+    Some(Route {
+        name: name?,
+        source: source?,
+        topics: topics?,
+        format: format.unwrap_or_default(),
+        max_record_bytes: max_record_bytes?,
+        to: to?,
+    })
+}
+
+fn read_source(table: &mut Table<'_>, ends: &Ends) -> Option<String> {
+    let entry = table.require("source", "the name of a source")?;
+    let source = entry.text("the name of a source")?;
+    if ends.sources.contains_key(&source) {
+        ends.used_sources.borrow_mut().insert(source.clone());
+        return Some(source);
+    }
+    let names: Vec<&str> = ends.sources.keys().map(String::as_str).collect();
+    let (found, suggestion) = (entry.node.describe(), suggestion(&source, "source", &names));
+    entry.fail(format!("no source is named {found}{suggestion}"));
+    None
+}
+
+fn read_name(table: &mut Table<'_>, source: Option<&str>, taken: &mut Taken) -> Option<String> {
+    let entry = table.take("name");
+    let given = entry.as_ref().map(|entry| {
+        let expected = "a name of 1 to 63 characters among a-z, 0-9, `_` and `-`";
+        entry.parsed(expected, |text| is_name(text).then(|| text.to_owned()))
+    });
+    let default = source.map(|source| {
+        let count = taken.routes_of_source.entry(source.to_owned()).or_default();
+        *count += 1;
+        format!("{source}-{count}")
+    });
+    let name = given.unwrap_or(default)?;
+    if let Some(other) = taken.names.insert(name.clone(), table.path.clone()) {
+        let way_out = "give one of the two another `name`";
+        match entry {
+            Some(entry) => entry.fail(format!("{other} has this name, too; {way_out}")),
+            None => table.fail("name", format!("{other} is named `{name}`, too; {way_out}")),
+        }
+    }
+    Some(name)
+}
+
+fn read_topics(
+    table: &mut Table<'_>,
+    source: Option<&str>,
+    ends: &Ends,
+    taken: &mut Taken,
+) -> Option<Vec<String>> {
+    let kind = source.and_then(|source| ends.sources.get(source)).and_then(Option::as_ref);
+    let (Some(source), Some(kind)) = (source, kind) else {
+        table.take("topics");
+        return None;
+    };
+    let entry = match kind {
+        Source::Kafka(_) => table.require("topics", "a list of topics such as [\"orders\"]")?,
+        Source::Ndjson(_) => {
+            if let Some(entry) = table.take("topics") {
+                entry.fail(format!(
+                    "only a kafka source has topics; remove it (the topic is `{source}`)"
+                ));
+            }
+            if let Some(other) = take_topic(source, source, &table.path, taken) {
+                let way_out = "give it another target under `to` there";
+                table.fail("source", format!("{other} reads all of `{source}` already; {way_out}"));
+            }
+            return Some(vec![source.to_owned()]);
+        }
+    };
+    let items = entry.items("a list of topics such as [\"orders\"]");
+    if items.is_empty() && matches!(&entry.node.value, super::node::Value::Array(_)) {
+        entry.fail("the list is empty; expected at least one topic");
+    }
+    let mut topics = Vec::new();
+    for item in items {
+        let Some(topic) = read_topic(&item) else { continue };
+        match take_topic(source, &topic, &table.path, taken) {
+            Some(other) if other == table.path => {
+                item.fail("the topic is listed twice; remove one")
+            }
+            Some(other) => {
+                let way_out = "give it another target under `to` there";
+                item.fail(format!("{other} reads this topic of `{source}` already; {way_out}"));
+            }
+            None => topics.push(topic),
+        }
+    }
+    Some(topics)
+}
+
+/// Takes a topic for the route at `path`; the route that has it already, if any.
+fn take_topic(source: &str, topic: &str, path: &str, taken: &mut Taken) -> Option<String> {
+    let key = (source.to_owned(), topic.to_owned());
+    let other = taken.topics.get(&key).cloned();
+    taken.topics.entry(key).or_insert_with(|| path.to_owned());
+    other
+}
+
+/// Kafka's own rule for names (`org.apache.kafka.common.internals.Topic`). A pattern (`^...`) fails
+/// it, too: a route has a fixed set of lanes.
+fn read_topic(entry: &Entry<'_>) -> Option<String> {
+    let expected = "a topic's name: 1 to 249 characters among a-z, A-Z, 0-9, `.`, `_` and `-` (no \
+                    pattern)";
+    entry.parsed(expected, |text| {
+        let is_legal = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');
+        let is_topic = (1..=249).contains(&text.len()) && text.bytes().all(is_legal);
+        (is_topic && text != "." && text != "..").then(|| text.to_owned())
+    })
+}
+
+fn read_max_record_bytes(table: &mut Table<'_>, batch_bytes: usize) -> Option<usize> {
+    let entry = table.take("max_record_bytes");
+    let bytes = match &entry {
+        Some(entry) => entry.size(1..=1 << 30)?,
+        None => DEFAULT_MAX_RECORD_BYTES,
+    };
+    if bytes <= batch_bytes {
+        return Some(bytes);
+    }
+    let is_default = if entry.is_some() { "" } else { " (the default)" };
+    let message = format!(
+        "a record of {}{is_default} does not fit into batch.bytes ({}); lower max_record_bytes or \
+         raise batch.bytes",
+        size_text(bytes),
+        size_text(batch_bytes),
+    );
+    match entry {
+        Some(entry) => entry.fail(message),
+        None => table.fail("max_record_bytes", message),
+    }
+    None
+}
+
+fn read_targets(table: &mut Table<'_>, ends: &Ends) -> Option<Vec<Target>> {
+    let expected = "one [[routes.to]] or more";
+    let entry = table.require("to", expected)?;
+    let items = entry.items(expected);
+    if items.is_empty() {
+        if matches!(&entry.node.value, super::node::Value::Array(_)) {
+            entry.fail(format!("the list is empty; expected {expected}"));
+        }
+        return None;
+    }
+    let mut seen: BTreeMap<(String, Option<TableName>), String> = BTreeMap::new();
+    let mut targets = Vec::new();
+    for item in items {
+        let place = item.clone();
+        let Some(target) = target::read(item, ends) else { continue };
+        let key = (target.sink.clone(), target.table.clone());
+        if let Some(other) = seen.insert(key, place.path.clone()) {
+            let what = if target.table.is_some() { "table of the same sink" } else { "sink" };
+            place.fail(format!("{other} writes to the same {what}; remove one"));
+        }
+        targets.push(target);
+    }
+    Some(targets)
+}

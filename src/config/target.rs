@@ -1,0 +1,221 @@
+//! `[[routes.to]]`: a sink, and what to write there.
+
+use std::collections::BTreeMap;
+
+use super::{
+    Ends,
+    error::suggestion,
+    reader::{Entry, Table},
+    sink::Sink,
+    table_name::{TableName, is_identifier},
+};
+use crate::sink::postgres::column::{EpochUnit, Metadata};
+
+/// One place that a route writes to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Target {
+    /// The sink's name. Required.
+    pub sink: String,
+    /// `"table"` or `"schema.table"`. Required for Postgres, absent for other sinks.
+    pub table: Option<TableName>,
+    /// How rows meet rows that are there. Default: `"append"`.
+    pub write: WriteMode,
+    /// Default: `"exactly-once"` for Postgres; other sinks have `"at-least-once"` alone.
+    pub delivery: Delivery,
+    /// What to do if the table is not there. Postgres only; default: `"fail"`.
+    pub on_missing_table: OnMissingTable,
+    /// What feeds which column. A column that is not named here takes the record's field of the
+    /// same name. Postgres only; default: none.
+    pub columns: BTreeMap<String, ColumnFeed>,
+}
+
+/// How rows meet rows that are there.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum WriteMode {
+    /// `"append"`: every record is a new row.
+    #[default]
+    Append,
+}
+
+/// How often a record may end up in the sink.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Delivery {
+    /// `"exactly-once"`: the position is stored in the rows' own transaction.
+    ExactlyOnce,
+    /// `"at-least-once"`: the position is Kafka's committed offset.
+    AtLeastOnce,
+}
+
+/// What to do if the table is not there.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnMissingTable {
+    /// `"fail"`: do not start.
+    #[default]
+    Fail,
+    /// `"create"`: make it from what the records show.
+    Create,
+}
+
+/// What feeds a column.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ColumnFeed {
+    /// `{ field = "ts", epoch = "ms" }`
+    Field {
+        /// The record's field.
+        name: String,
+        /// What a number means in a date or time column: `s`, `ms`, `us` or `ns`. Default: none.
+        epoch: Option<EpochUnit>,
+    },
+    /// `{ metadata = "offset" }`: a fact about the record.
+    Metadata(Metadata),
+    /// `{ skip = true }`: the column is left to its default.
+    Skip,
+}
+
+const DELIVERIES: [(&str, Delivery); 2] =
+    [("exactly-once", Delivery::ExactlyOnce), ("at-least-once", Delivery::AtLeastOnce)];
+
+const ON_MISSING_TABLE: [(&str, OnMissingTable); 2] =
+    [("fail", OnMissingTable::Fail), ("create", OnMissingTable::Create)];
+
+const METADATA: [(&str, Metadata); 7] = [
+    ("topic", Metadata::Topic),
+    ("partition", Metadata::Partition),
+    ("offset", Metadata::Offset),
+    ("timestamp", Metadata::Timestamp),
+    ("key", Metadata::Key),
+    ("headers", Metadata::Headers),
+    ("payload", Metadata::Payload),
+];
+
+const EPOCH_UNITS: [(&str, EpochUnit); 4] =
+    [("s", EpochUnit::S), ("ms", EpochUnit::Ms), ("us", EpochUnit::Us), ("ns", EpochUnit::Ns)];
+
+const TABLE_EXPECTED: &str = "`table` or `schema.table`";
+
+pub(super) fn read(entry: Entry<'_>, ends: &Ends) -> Option<Target> {
+    let mut table = entry.table()?;
+    let sink = read_sink(&mut table, ends);
+    let write = read_write_mode(&mut table);
+    // What the sink's kind allows can only be said if the sink is known.
+    let kind = sink.as_ref().and_then(|sink| ends.sinks.get(sink)).and_then(Option::as_ref);
+    let target = match kind {
+        Some(Sink::Postgres(_)) => postgres(&mut table),
+        Some(Sink::Ndjson(_) | Sink::Null | Sink::Handler) => Some(other(&mut table)),
+        None => {
+            postgres_keys(&mut table);
+            None
+        }
+    };
+    table.finish();
+    Some(Target { sink: sink?, write: write?, ..target? })
+}
+
+fn read_sink(table: &mut Table<'_>, ends: &Ends) -> Option<String> {
+    let entry = table.require("sink", "the name of a sink")?;
+    let sink = entry.text("the name of a sink")?;
+    if ends.sinks.contains_key(&sink) {
+        ends.used_sinks.borrow_mut().insert(sink.clone());
+        return Some(sink);
+    }
+    let names: Vec<&str> = ends.sinks.keys().map(String::as_str).collect();
+    let (found, suggestion) = (entry.node.describe(), suggestion(&sink, "sink", &names));
+    entry.fail(format!("no sink is named {found}{suggestion}"));
+    None
+}
+
+fn read_write_mode(table: &mut Table<'_>) -> Option<WriteMode> {
+    let Some(entry) = table.take("write") else { return Some(WriteMode::Append) };
+    if let Some(mode @ ("upsert" | "mirror")) = entry.as_text() {
+        entry.fail(format!("`{mode}` is not there yet; the only mode today is `append`"));
+        return None;
+    }
+    entry.choice(&[("append", WriteMode::Append)])
+}
+
+/// The keys that only a Postgres sink has.
+fn postgres_keys<'a>(table: &mut Table<'a>) -> [Option<Entry<'a>>; 4] {
+    ["table", "delivery", "on_missing_table", "columns"].map(|key| table.take(key))
+}
+
+fn postgres(table: &mut Table<'_>) -> Option<Target> {
+    let name = table.require("table", TABLE_EXPECTED);
+    let name = name.and_then(|entry| entry.parsed(TABLE_EXPECTED, TableName::parse));
+    let delivery = table.take("delivery").and_then(|entry| entry.choice(&DELIVERIES));
+    let missing = table.take("on_missing_table").and_then(|e| e.choice(&ON_MISSING_TABLE));
+    let columns = table.section("columns");
+    let columns = columns.all().filter_map(|(column, entry)| {
+        if !is_identifier(column) {
+            entry.fail("no column can have this name; expected 1 to 63 bytes without quotes");
+        }
+        Some((column.to_owned(), read_feed(column, entry)?))
+    });
+    Some(Target {
+        sink: String::new(),
+        columns: columns.collect(),
+        table: Some(name?),
+        write: WriteMode::Append,
+        delivery: delivery.unwrap_or(Delivery::ExactlyOnce),
+        on_missing_table: missing.unwrap_or_default(),
+    })
+}
+
+fn other(table: &mut Table<'_>) -> Target {
+    let [name, delivery, missing, columns] = postgres_keys(table);
+    for entry in [name, missing, columns].into_iter().flatten() {
+        entry.fail("only a postgres sink has this key; remove it");
+    }
+    if let Some(entry) = delivery
+        && entry.choice(&DELIVERIES) == Some(Delivery::ExactlyOnce)
+    {
+        entry.fail("only a postgres sink can be `exactly-once`; write `at-least-once`");
+    }
+    Target {
+        sink: String::new(),
+        table: None,
+        write: WriteMode::Append,
+        delivery: Delivery::AtLeastOnce,
+        on_missing_table: OnMissingTable::Fail,
+        columns: BTreeMap::new(),
+    }
+}
+
+fn read_feed(column: &str, entry: Entry<'_>) -> Option<ColumnFeed> {
+    let whole = entry.clone();
+    if entry.node.entries().is_none() {
+        entry.expected("one of `{ field = \"...\" }`, `{ metadata = \"...\" }`, `{ skip = true }`");
+        return None;
+    }
+    let mut table = entry.table()?;
+    let field = table.take("field");
+    let metadata = table.take("metadata");
+    let skip = table.take("skip");
+    let epoch = table.take("epoch");
+    table.finish();
+    let feed_count = [&field, &metadata, &skip].iter().filter(|feed| feed.is_some()).count();
+    if feed_count > 1 {
+        whole.fail("expected only one of `field`, `metadata`, `skip`");
+        return None;
+    }
+    if let Some(epoch) = epoch.as_ref().filter(|_| feed_count == 1 && field.is_none()) {
+        epoch.fail("only a `field` has an epoch; remove it");
+    }
+    if let Some(field) = field {
+        let epoch = epoch.and_then(|entry| entry.choice(&EPOCH_UNITS));
+        return Some(ColumnFeed::Field { name: field.text("the name of a field")?, epoch });
+    }
+    if let Some(metadata) = metadata {
+        return metadata.choice(&METADATA).map(ColumnFeed::Metadata);
+    }
+    if let Some(skip) = skip {
+        if skip.boolean() == Some(false) {
+            skip.fail("expected `true`; a column that is not skipped needs no entry");
+        }
+        return Some(ColumnFeed::Skip);
+    }
+    let epoch = epoch.and_then(|entry| entry.choice(&EPOCH_UNITS));
+    if epoch.is_none() {
+        whole.fail("expected one of `field`, `metadata`, `skip`");
+    }
+    Some(ColumnFeed::Field { name: column.to_owned(), epoch })
+}

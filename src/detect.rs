@@ -1,0 +1,182 @@
+//! What the fields of a route are, judged by a sample of its records.
+//!
+//! The types are the narrowest that lose nothing of what the sample shows: integers become bigint
+//! (numeric beyond it), decimals numeric, texts that all read as a uuid, a date or a time with zone
+//! that type, nested values jsonb. A later record that does not fit becomes a dead letter.
+
+use serde_json::value::RawValue;
+
+/// The payload of one sampled record.
+pub type Sample = Vec<u8>;
+
+/// One field that the sample shows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DetectedField {
+    /// The field's name, and the column's.
+    pub name: String,
+    /// The column's type in SQL.
+    pub sql_type: &'static str,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Boolean,
+    Bigint,
+    Numeric,
+    Uuid,
+    Date,
+    Timestamptz,
+    Text,
+    Jsonb,
+}
+
+impl Kind {
+    fn sql_type(self) -> &'static str {
+        match self {
+            Self::Boolean => "boolean",
+            Self::Bigint => "bigint",
+            Self::Numeric => "numeric",
+            Self::Uuid => "uuid",
+            Self::Date => "date",
+            Self::Timestamptz => "timestamptz",
+            Self::Text => "text",
+            Self::Jsonb => "jsonb",
+        }
+    }
+
+    /// The kind that takes the values of both.
+    fn widen(self, other: Self) -> Self {
+        let text_like =
+            |kind| matches!(kind, Self::Uuid | Self::Date | Self::Timestamptz | Self::Text);
+        match (self, other) {
+            (a, b) if a == b => a,
+            (Self::Bigint, Self::Numeric) | (Self::Numeric, Self::Bigint) => Self::Numeric,
+            (a, b) if text_like(a) && text_like(b) => Self::Text,
+            _ => Self::Jsonb,
+        }
+    }
+}
+
+/// The fields of the sampled records, in the order in which they are first seen. Samples that are
+/// not JSON objects show nothing.
+pub fn detect(samples: &[Sample]) -> Vec<DetectedField> {
+    let mut fields: Vec<(String, Option<Kind>)> = Vec::new();
+    for sample in samples {
+        // Vec of pairs and not a map: the order of the fields is the order of the columns.
+        let Ok(Object(object)) = serde_json::from_slice::<Object<'_>>(sample) else { continue };
+        for (name, value) in object {
+            // Postgres cuts a longer name silently, and no name may be empty or hold U+0000.
+            if name.is_empty() || name.len() > 63 || name.contains('\0') {
+                continue;
+            }
+            let kind = kind_of(value.get());
+            match fields.iter_mut().find(|(known, _)| *known == name) {
+                Some((_, known)) => {
+                    *known = match (*known, kind) {
+                        (Some(a), Some(b)) => Some(a.widen(b)),
+                        (a, b) => a.or(b),
+                    };
+                }
+                None => fields.push((name, kind)),
+            }
+        }
+    }
+    fields
+        .into_iter()
+        // Only ever null: text takes whatever comes, as its JSON text.
+        .map(|(name, kind)| DetectedField { name, sql_type: kind.unwrap_or(Kind::Text).sql_type() })
+        .collect()
+}
+
+/// A JSON object as pairs, in order.
+struct Object<'a>(Vec<(String, &'a RawValue)>);
+
+impl<'de> serde::Deserialize<'de> for Object<'de> {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visitor;
+        impl<'de> serde::de::Visitor<'de> for Visitor {
+            type Value = Object<'de>;
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("a JSON object")
+            }
+            fn visit_map<A: serde::de::MapAccess<'de>>(
+                self,
+                mut map: A,
+            ) -> Result<Self::Value, A::Error> {
+                let mut pairs = Vec::new();
+                while let Some(pair) = map.next_entry()? {
+                    pairs.push(pair);
+                }
+                Ok(Object(pairs))
+            }
+        }
+        deserializer.deserialize_map(Visitor)
+    }
+}
+
+/// `None` for null.
+fn kind_of(value: &str) -> Option<Kind> {
+    match value.as_bytes().first()? {
+        b'n' => None,
+        b't' | b'f' => Some(Kind::Boolean),
+        b'"' => Some(text_kind(serde_json::from_str::<String>(value).unwrap_or_default().as_str())),
+        b'{' | b'[' => Some(Kind::Jsonb),
+        _ if value.parse::<i64>().is_ok() => Some(Kind::Bigint),
+        _ => Some(Kind::Numeric),
+    }
+}
+
+fn text_kind(text: &str) -> Kind {
+    if is_uuid(text) {
+        Kind::Uuid
+    } else if text.len() == 10 && text.parse::<jiff::civil::Date>().is_ok() {
+        Kind::Date
+    } else if text.len() >= 20 && text.parse::<jiff::Timestamp>().is_ok() {
+        Kind::Timestamptz
+    } else {
+        Kind::Text
+    }
+}
+
+fn is_uuid(text: &str) -> bool {
+    text.len() == 36
+        && text.bytes().enumerate().all(|(i, byte)| match i {
+            8 | 13 | 18 | 23 => byte == b'-',
+            _ => byte.is_ascii_hexdigit(),
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn types(samples: &[&str]) -> Vec<(String, &'static str)> {
+        let samples: Vec<Sample> = samples.iter().map(|s| s.as_bytes().to_vec()).collect();
+        detect(&samples).into_iter().map(|f| (f.name, f.sql_type)).collect()
+    }
+
+    fn one(values: &[&str]) -> &'static str {
+        let samples: Vec<String> = values.iter().map(|v| format!("{{\"v\":{v}}}")).collect();
+        types(&samples.iter().map(String::as_str).collect::<Vec<_>>())[0].1
+    }
+
+    #[test]
+    fn fields_keep_the_order_in_which_they_are_seen() {
+        let found = types(&["{\"b\":1,\"a\":true}", "not json", "{\"c\":null,\"a\":false}"]);
+        let expected = [("b", "bigint"), ("a", "boolean"), ("c", "text")];
+        assert_eq!(found, expected.map(|(name, sql)| (name.to_owned(), sql)));
+    }
+
+    #[test]
+    fn a_type_loses_nothing_of_what_the_sample_shows() {
+        assert_eq!(one(&["1", "9223372036854775808"]), "numeric");
+        assert_eq!(one(&["1", "2.50"]), "numeric");
+        assert_eq!(one(&["\"0a6f1f6e-5f6b-4c0e-9f0e-0123456789ab\""]), "uuid");
+        assert_eq!(one(&["\"2026-01-02\""]), "date");
+        assert_eq!(one(&["\"2026-01-02T03:04:05.678Z\"", "null"]), "timestamptz");
+        assert_eq!(one(&["\"2026-01-02T03:04:05\""]), "text");
+        assert_eq!(one(&["\"2026-01-02\"", "\"soon\""]), "text");
+        assert_eq!(one(&["{\"x\":1}"]), "jsonb");
+        assert_eq!(one(&["1", "\"one\""]), "jsonb");
+    }
+}

@@ -1,0 +1,285 @@
+//! The engine: builds sinks, routes and sources, and owns the order in which they start and end.
+
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    thread::JoinHandle,
+    time::{Duration, Instant},
+};
+
+use crossbeam_channel::{Receiver, Sender};
+use tokio::runtime::Runtime;
+
+use crate::{
+    batch::BatchPolicy,
+    config::{self, Config},
+    error::{Error, ErrorKind},
+    memory::Memory,
+    route::{Context, Route, RouteTarget},
+    shutdown::Shutdown,
+    sink::{Flushed, Sink, ndjson::NdjsonSink, null::NullSink, postgres::PostgresSink},
+    source::{Source, kafka::KafkaSource, ndjson::NdjsonSource},
+    state_line::StateLine,
+    status::{SinkStatus, SourceState, Status},
+    watchdog::Watchdog,
+    writer::WriterThread,
+};
+
+/// Batches of a sink that may wait, for each of its writers.
+const QUEUE_PER_WRITER: usize = 4;
+/// Records that are looked at to make a missing table.
+const SAMPLE_RECORDS: usize = 1000;
+const TURN: Duration = Duration::from_millis(100);
+/// How long the writers may take to end after the sources did; they are idle by then.
+const JOIN_MAX: Duration = Duration::from_secs(5);
+
+/// Runs the sources, routes and sinks of a configuration.
+pub struct Engine {
+    config: Config,
+    context: Context,
+    runtime: Runtime,
+    sinks: BTreeMap<String, Arc<dyn Sink>>,
+}
+
+/// The routes of each source.
+type Routes = BTreeMap<String, Vec<Arc<Route>>>;
+
+/// A sink with the queue that feeds its writers.
+struct Feed {
+    sink: Arc<dyn Sink>,
+    sender: Sender<Flushed>,
+    receiver: Receiver<Flushed>,
+    status: Arc<SinkStatus>,
+}
+
+impl Engine {
+    /// An engine for `config`; nothing is opened yet.
+    ///
+    /// # Errors
+    /// When the system gives no threads.
+    pub fn new(config: Config) -> Result<Self, Error> {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .thread_name("io")
+            .enable_all()
+            .build()
+            .map_err(|error| Error::software(format!("cannot start the runtime: {error}")))?;
+        let memory = Arc::new(Memory::new(config.memory.budget, config.batch.bytes));
+        let shutdown = Shutdown::default();
+        let context = Context {
+            watchdog: Watchdog::new(shutdown.clone()),
+            shutdown,
+            status: Arc::new(Status::new(Arc::clone(&memory))),
+            memory,
+            policy: BatchPolicy {
+                rows: config.batch.rows,
+                bytes: config.batch.bytes,
+                age: config.batch.age,
+            },
+            drain: config.shutdown.drain,
+        };
+        for name in config.sources.keys() {
+            context.status.set_source(name, SourceState::Starting);
+        }
+        Ok(Self { config, context, runtime, sinks: BTreeMap::new() })
+    }
+
+    /// Uses `sink` where the configuration has `kind = "handler"` under that name.
+    #[must_use]
+    pub fn with_sink(mut self, name: &str, sink: impl Sink) -> Self {
+        self.sinks.insert(name.to_owned(), Arc::new(sink));
+        self
+    }
+
+    /// The order to stop; may be given from any thread, also from a signal's.
+    pub fn shutdown(&self) -> Shutdown {
+        self.context.shutdown.clone()
+    }
+
+    /// What the engine is doing.
+    pub fn status(&self) -> Arc<Status> {
+        Arc::clone(&self.context.status)
+    }
+
+    /// The runtime's handle, for servers beside the engine.
+    pub fn runtime(&self) -> &tokio::runtime::Handle {
+        self.runtime.handle()
+    }
+
+    /// Runs until every source is at its end, a stop is asked for, or something fails.
+    ///
+    /// # Errors
+    /// The failure that ended it. Nothing is committed past what is durable.
+    pub fn run(mut self) -> Result<(), Error> {
+        let (routes, feeds) = self.open()?;
+        let writers = self.start_writers(&feeds)?;
+        let mut sources = Vec::new();
+        for (name, routes) in routes {
+            let started = self.source(&name)?.start(routes, self.context.clone());
+            match started {
+                Ok(thread) => sources.push(thread),
+                Err(error) => self.context.shutdown.fail(error),
+            }
+        }
+        self.watch(&sources);
+        if self.join(sources) {
+            drop(feeds);
+            join_until(writers, Instant::now() + JOIN_MAX);
+        }
+        // Not the runtime's own wait: a connection that hangs must not keep the process.
+        self.runtime.shutdown_timeout(Duration::from_secs(1));
+        match self.context.shutdown.failure() {
+            Some(error) => Err(error),
+            None => Ok(()),
+        }
+    }
+
+    /// Opens the sinks and the targets of all routes; gives the routes by source.
+    fn open(&mut self) -> Result<(Routes, BTreeMap<String, Feed>), Error> {
+        let mut feeds = BTreeMap::new();
+        for name in self.config.sinks.keys() {
+            let sink = self.sink(name)?;
+            let writers = sink.writers();
+            let (sender, receiver) = crossbeam_channel::bounded(writers * QUEUE_PER_WRITER);
+            let status = Arc::new(SinkStatus::new(writers, receiver.clone()));
+            feeds.insert(name.clone(), Feed { sink, sender, receiver, status });
+        }
+        let mut routes = Routes::new();
+        for route in &self.config.routes {
+            let opened = self.open_route(route, &feeds)?;
+            routes.entry(route.source.clone()).or_default().push(Arc::new(opened));
+        }
+        Ok((routes, feeds))
+    }
+
+    fn open_route(
+        &self,
+        route: &config::Route,
+        feeds: &BTreeMap<String, Feed>,
+    ) -> Result<Route, Error> {
+        let mut targets = Vec::new();
+        let mut fields: Vec<String> = Vec::new();
+        for configured in &route.to {
+            let Some(feed) = feeds.get(&configured.sink) else {
+                return Err(Error::software(format!("no sink {}", configured.sink)));
+            };
+            let mut samples = || self.source(&route.source)?.sample(&route.topics, SAMPLE_RECORDS);
+            let target = feed.sink.open(configured, &mut samples)?;
+            for field in target.fields() {
+                if !fields.contains(&field) {
+                    fields.push(field);
+                }
+            }
+            let table = target.name();
+            let name = match table.as_str() {
+                "" => configured.sink.clone(),
+                table => format!("{}.{table}", configured.sink),
+            };
+            targets.push(RouteTarget { name: Arc::from(name), target, queue: feed.sender.clone() });
+        }
+        Ok(Route {
+            topics: route.topics.clone(),
+            fields,
+            format: route.format,
+            max_record_bytes: route.max_record_bytes,
+            targets,
+        })
+    }
+
+    /// Builds a configured sink. A new kind of sink is one line here.
+    fn sink(&self, name: &str) -> Result<Arc<dyn Sink>, Error> {
+        let context = &self.context;
+        Ok(match &self.config.sinks[name] {
+            config::Sink::Postgres(config) => {
+                let runtime = self.runtime.handle().clone();
+                Arc::new(PostgresSink::new(name, config, runtime, context.shutdown.clone())?)
+            }
+            config::Sink::Ndjson(config) => Arc::new(NdjsonSink::new(name, &config.path)),
+            config::Sink::Null => Arc::new(NullSink),
+            config::Sink::Handler => self.sinks.get(name).cloned().ok_or_else(|| {
+                Error::config(format!(
+                    "sinks.{name}: a handler is registered by the program that embeds tidegate \
+                     (Engine::with_sink); the tidegate binary has none"
+                ))
+            })?,
+        })
+    }
+
+    /// Builds a configured source. A new kind of source is one line here.
+    fn source(&self, name: &str) -> Result<Box<dyn Source>, Error> {
+        let context = &self.context;
+        Ok(match &self.config.sources[name] {
+            config::Source::Kafka(config) => Box::new(KafkaSource::new(
+                name,
+                config.clone(),
+                Arc::clone(&context.memory),
+                Arc::clone(&context.status),
+                context.shutdown.clone(),
+            )),
+            config::Source::Ndjson(config) => Box::new(NdjsonSource::new(name, &config.path)),
+        })
+    }
+
+    fn start_writers(&self, feeds: &BTreeMap<String, Feed>) -> Result<Vec<JoinHandle<()>>, Error> {
+        let mut threads = Vec::new();
+        for (name, feed) in feeds {
+            self.context.status.add_sink(name, Arc::clone(&feed.status));
+            threads.extend(WriterThread::spawn_all(
+                feed.sink.as_ref(),
+                name,
+                &feed.receiver,
+                &feed.status,
+                &self.context,
+            )?);
+        }
+        Ok(threads)
+    }
+
+    /// Looks after the threads until the sources end or are told to.
+    fn watch(&self, sources: &[JoinHandle<()>]) {
+        let mut state_line = StateLine::new(Arc::clone(&self.context.status));
+        while !self.context.shutdown.sleep(TURN) {
+            if sources.iter().all(JoinHandle::is_finished) {
+                return;
+            }
+            state_line.tick();
+            self.check_threads();
+        }
+    }
+
+    /// Waits for the sources, which drain and commit. False if a thread hangs.
+    fn join(&self, sources: Vec<JoinHandle<()>>) -> bool {
+        for source in sources {
+            while !source.is_finished() {
+                std::thread::sleep(Duration::from_millis(5));
+                if self.check_threads() {
+                    return false;
+                }
+            }
+            // A panic has reported itself already.
+            let _ = source.join();
+        }
+        true
+    }
+
+    /// True if a thread is silent: then the engine has failed, and the thread cannot be waited for.
+    fn check_threads(&self) -> bool {
+        let Some((name, silence)) = self.context.watchdog.silent() else { return false };
+        self.context.shutdown.fail(Error::new(
+            ErrorKind::Software,
+            format!("thread {name} has been silent for {} s", silence.as_secs()),
+        ));
+        true
+    }
+}
+
+fn join_until(threads: Vec<JoinHandle<()>>, deadline: Instant) {
+    for thread in threads {
+        while !thread.is_finished() && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        if thread.is_finished() {
+            let _ = thread.join();
+        }
+    }
+}

@@ -1,0 +1,180 @@
+//! A lane: one partition on its way to one target of its route.
+//!
+//! [`Lane`] is what the threads share of it: the partition thread that fills batches, the writer
+//! that makes them durable, the source that commits the frontier, and whoever reads the status.
+
+use std::sync::{
+    Arc,
+    atomic::{
+        AtomicI64, AtomicU8, AtomicU64, Ordering::Acquire, Ordering::Relaxed, Ordering::Release,
+    },
+};
+
+use crossbeam_channel::Sender;
+
+use crate::{
+    batch::Batch,
+    sink::{Group, TargetId},
+};
+
+/// Which lane: names that appear in metrics, logs and the checkpoint table.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct LaneKey {
+    /// Kafka topic, or the name of an ndjson source.
+    pub topic: Arc<str>,
+    /// Kafka partition.
+    pub partition: i32,
+    /// `sink` or `sink.table`.
+    pub target: Arc<str>,
+}
+
+/// The right to advance a lane's checkpoint, as claimed when its partition was assigned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Claim {
+    /// The checkpoint row.
+    pub checkpoint_id: i64,
+    /// Counts the claims of that row; an older one can no longer advance it.
+    pub epoch: i64,
+}
+
+/// What became of a batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Its rows, dead letters and checkpoint are in the sink.
+    Durable,
+    /// Another owner has claimed the lane; nothing of the batch was written.
+    Fenced,
+    /// It was given up before it was written: the lane was cancelled.
+    Discarded,
+}
+
+/// A writer's answer to the partition thread; gives the batch back for reuse.
+#[derive(Debug)]
+pub struct Acknowledgement {
+    /// The lane's place in its partition thread.
+    pub index: usize,
+    /// What became of the batch.
+    pub outcome: Outcome,
+    /// The batch itself.
+    pub batch: Batch,
+}
+
+const ACTIVE: u8 = 0;
+const CANCELLED: u8 = 1;
+const FENCED: u8 = 2;
+
+/// What the threads share of one lane, from the assignment of its partition to its revocation.
+#[derive(Debug)]
+pub struct Lane {
+    /// Its name.
+    pub key: LaneKey,
+    /// In whose name it is read.
+    pub group: Arc<Group>,
+    /// The sink's number for the target.
+    pub target: TargetId,
+    /// Exactly-once only.
+    pub claim: Option<Claim>,
+    /// Its place in the partition thread.
+    pub index: usize,
+    acknowledgements: Sender<Acknowledgement>,
+    state: AtomicU8,
+    durable: AtomicI64,
+    high_watermark: AtomicI64,
+    /// Counters of the conservation law.
+    pub counts: Counts,
+}
+
+/// consumed = written + dead-lettered + in flight, for the records of this assignment.
+///
+/// Each is counted where it happens: consumed and in flight by the partition thread, written and
+/// dead-lettered by the writer.
+#[derive(Debug, Default)]
+pub struct Counts {
+    /// Records taken in.
+    pub consumed: AtomicU64,
+    /// Rows that are durable.
+    pub written: AtomicU64,
+    /// Dead letters that are durable.
+    pub dead_lettered: AtomicU64,
+    /// Records in the open batch and in the one on its way.
+    pub in_flight: AtomicU64,
+}
+
+impl Lane {
+    /// A lane whose next record is at `position`.
+    pub fn new(
+        key: LaneKey,
+        group: Arc<Group>,
+        target: TargetId,
+        claim: Option<Claim>,
+        index: usize,
+        position: i64,
+        acknowledgements: Sender<Acknowledgement>,
+    ) -> Self {
+        Self {
+            key,
+            group,
+            target,
+            claim,
+            index,
+            acknowledgements,
+            state: AtomicU8::new(ACTIVE),
+            durable: AtomicI64::new(position),
+            high_watermark: AtomicI64::new(-1),
+            counts: Counts::default(),
+        }
+    }
+
+    /// The next offset that is not durable in the target.
+    pub fn durable(&self) -> i64 {
+        self.durable.load(Acquire)
+    }
+
+    /// The end of the partition as the broker last told it; `None` before it has.
+    pub fn high_watermark(&self) -> Option<i64> {
+        Some(self.high_watermark.load(Relaxed)).filter(|high| *high >= 0)
+    }
+
+    /// The broker told the end of the partition.
+    pub fn set_high_watermark(&self, high: i64) {
+        self.high_watermark.store(high, Relaxed);
+    }
+
+    /// Records behind the end of the partition; never negative.
+    pub fn lag(&self) -> Option<u64> {
+        self.high_watermark().map(|high| (high - self.durable()).max(0) as u64)
+    }
+
+    /// Nothing more of it may be written: its partition goes to another owner.
+    pub fn cancel(&self) {
+        // A lane that is fenced stays so: that is the stronger fact.
+        let _ = self.state.compare_exchange(ACTIVE, CANCELLED, Release, Relaxed);
+    }
+
+    /// Whether it was cancelled or fenced.
+    pub fn is_closed(&self) -> bool {
+        self.state.load(Acquire) != ACTIVE
+    }
+
+    /// Whether another owner has claimed it.
+    pub fn is_fenced(&self) -> bool {
+        self.state.load(Acquire) == FENCED
+    }
+
+    /// The batch found its fate: moves the frontier and gives the buffers back.
+    pub fn settle(&self, batch: Batch, outcome: Outcome) {
+        match outcome {
+            Outcome::Durable => {
+                let dead_letters = batch.dead_letters.len() as u64;
+                self.counts.written.fetch_add(batch.rows(), Relaxed);
+                self.counts.dead_lettered.fetch_add(dead_letters, Relaxed);
+                self.durable.store(batch.end, Release);
+            }
+            Outcome::Fenced => self.state.store(FENCED, Release),
+            Outcome::Discarded => {}
+        }
+        // The partition thread may be gone: then nobody waits for the answer.
+        let _ =
+            self.acknowledgements.try_send(Acknowledgement { index: self.index, outcome, batch });
+    }
+}

@@ -1,0 +1,366 @@
+//! The work of one partition thread: decode a record once, encode it for each target, fill
+//! batches, hand them to the writers.
+//!
+//! Knows nothing of Kafka: a source pushes records and calls [`Partition::tick`].
+
+use std::{
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering::Acquire, Ordering::Relaxed, Ordering::Release},
+    },
+    time::{Duration, Instant},
+};
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, SendTimeoutError, Sender};
+
+use crate::{
+    batch::{Batch, BatchPolicy, Trigger},
+    error::Error,
+    format::Format,
+    frontier::Frontier,
+    lane::{Acknowledgement, Lane, Outcome},
+    memory::Memory,
+    metrics,
+    record::Record,
+    rejection::{Reason, Rejection},
+    row::{Row, Span},
+    shutdown::Shutdown,
+    sink::{Encoder, Flushed},
+    stage::{Stage, StageClock},
+    watchdog::Heart,
+};
+
+/// The longest that a partition thread waits without a look at its orders.
+const WAIT_MAX: Duration = Duration::from_millis(100);
+/// How soon to look again when a batch is due but the one before it is still on its way.
+const WAIT_FOR_WRITER: Duration = Duration::from_millis(2);
+
+/// A source's order to a partition thread: drain until the deadline, then end.
+#[derive(Debug, Default)]
+pub(crate) struct Stop {
+    requested: AtomicBool,
+    order: Mutex<Option<(Trigger, Instant)>>,
+}
+
+impl Stop {
+    /// Gives the order; `trigger` is what closes the open batches.
+    pub(crate) fn request(&self, trigger: Trigger, deadline: Instant) {
+        *self.order.lock().unwrap_or_else(PoisonError::into_inner) = Some((trigger, deadline));
+        self.requested.store(true, Release);
+    }
+
+    /// Whether the order was given.
+    pub(crate) fn is_requested(&self) -> bool {
+        self.requested.load(Acquire)
+    }
+
+    fn order(&self) -> Option<(Trigger, Instant)> {
+        *self.order.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// One lane as its partition thread sees it.
+pub(crate) struct LaneFeed {
+    pub(crate) lane: Arc<Lane>,
+    pub(crate) encoder: Box<dyn Encoder>,
+    pub(crate) queue: Sender<Flushed>,
+    pub(crate) keeps_originals: bool,
+    open: Batch,
+    spare: Option<Batch>,
+    in_flight_records: u64,
+    unpublished: u64,
+    frontier: Frontier,
+}
+
+impl LaneFeed {
+    pub(crate) fn new(
+        lane: Arc<Lane>,
+        encoder: Box<dyn Encoder>,
+        queue: Sender<Flushed>,
+        keeps_originals: bool,
+    ) -> Self {
+        let position = lane.durable();
+        Self {
+            lane,
+            encoder,
+            queue,
+            keeps_originals,
+            open: Batch::new(position),
+            spare: None,
+            in_flight_records: 0,
+            unpublished: 0,
+            frontier: Frontier::new(position),
+        }
+    }
+
+    fn take(&mut self, record: &Record<'_>, decoded: &Result<(), Rejection>, spans: &[Span]) {
+        let encoded = match decoded {
+            Ok(()) => {
+                let row = Row::new(record.value.unwrap_or_default(), spans);
+                let layout = self.encoder.layout(&row);
+                let segment = self.open.segment(layout);
+                let encoded = self.encoder.encode(record, &row, layout, &mut segment.bytes);
+                encoded.map(|()| layout)
+            }
+            Err(rejection) => Err(rejection.clone()),
+        };
+        match encoded {
+            Ok(layout) => {
+                let origin = self.keeps_originals.then(|| self.open.keep_original(record));
+                let segment = self.open.segment(layout);
+                segment.rows += 1;
+                segment.origins.extend(origin);
+            }
+            Err(rejection) => {
+                metrics::dead_letter(rejection.reason);
+                self.open.reject(record, rejection);
+            }
+        }
+        self.open.cover(record, Instant::now);
+        self.unpublished += 1;
+    }
+
+    fn publish_counts(&mut self) {
+        let counts = &self.lane.counts;
+        counts.consumed.fetch_add(std::mem::take(&mut self.unpublished), Relaxed);
+        counts.in_flight.store(self.open.records + self.in_flight_records, Relaxed);
+    }
+}
+
+/// What one partition thread owns.
+pub(crate) struct Partition {
+    format: Box<dyn Format>,
+    spans: Vec<Span>,
+    max_record_bytes: usize,
+    lanes: Vec<LaneFeed>,
+    acknowledgements: Receiver<Acknowledgement>,
+    stop: Arc<Stop>,
+    shutdown: Shutdown,
+    memory: Arc<Memory>,
+    policy: BatchPolicy,
+    clock: Arc<StageClock>,
+    busy_since: Instant,
+}
+
+/// What a partition thread shares with the rest of the engine.
+pub(crate) struct PartitionParts {
+    pub(crate) format: Box<dyn Format>,
+    pub(crate) field_count: usize,
+    pub(crate) max_record_bytes: usize,
+    pub(crate) lanes: Vec<LaneFeed>,
+    pub(crate) acknowledgements: Receiver<Acknowledgement>,
+    pub(crate) stop: Arc<Stop>,
+    pub(crate) shutdown: Shutdown,
+    pub(crate) memory: Arc<Memory>,
+    pub(crate) policy: BatchPolicy,
+    pub(crate) clock: Arc<StageClock>,
+}
+
+impl Partition {
+    pub(crate) fn new(parts: PartitionParts) -> Self {
+        let mut partition = Self {
+            format: parts.format,
+            spans: vec![Span::ABSENT; parts.field_count],
+            max_record_bytes: parts.max_record_bytes,
+            lanes: parts.lanes,
+            acknowledgements: parts.acknowledgements,
+            stop: parts.stop,
+            shutdown: parts.shutdown,
+            memory: parts.memory,
+            policy: parts.policy,
+            clock: parts.clock,
+            busy_since: Instant::now(),
+        };
+        partition.policy.bytes = partition.memory.batch_bytes();
+        partition
+    }
+
+    /// The first offset that any lane still wants.
+    pub(crate) fn position(&self) -> i64 {
+        self.lanes.iter().map(|feed| feed.open.end).min().unwrap_or(0)
+    }
+
+    /// Whether the thread must end: it was told to, the engine failed, or a lane was taken over.
+    pub(crate) fn must_stop(&self) -> bool {
+        self.stop.is_requested()
+            || self.shutdown.has_failed()
+            || self.lanes.iter().any(|feed| feed.lane.is_closed())
+    }
+
+    /// Takes one record in. May block while a lane's earlier batch is not durable.
+    pub(crate) fn push(&mut self, record: &Record<'_>, heart: &Heart) {
+        let size = record.value.map_or(0, <[u8]>::len);
+        let decoded = if size > self.max_record_bytes {
+            let bound = self.max_record_bytes;
+            let message = format!("the payload has {size} bytes; max_record_bytes is {bound}");
+            Err(Rejection::record(Reason::TooLarge, message))
+        } else {
+            self.format.decode(record, &mut self.spans)
+        };
+        for index in 0..self.lanes.len() {
+            let feed = &mut self.lanes[index];
+            // A lane that was further than the others when the partition was assigned has these.
+            if record.offset < feed.open.end {
+                continue;
+            }
+            feed.take(record, &decoded, &self.spans);
+            if let Some(trigger) = feed.open.is_full(&self.policy) {
+                self.flush(index, trigger, None, heart);
+            }
+        }
+    }
+
+    /// Housekeeping between records: collects acknowledgements and closes batches that are due.
+    pub(crate) fn tick(&mut self, heart: &Heart) {
+        heart.beat();
+        self.policy.bytes = self.memory.batch_bytes();
+        while let Ok(acknowledgement) = self.acknowledgements.try_recv() {
+            self.settle(acknowledgement);
+        }
+        let now = Instant::now();
+        for index in 0..self.lanes.len() {
+            let feed = &self.lanes[index];
+            let due = feed.open.deadline(&self.policy).is_some_and(|deadline| deadline <= now);
+            if due && !feed.frontier.is_pending() {
+                self.flush(index, Trigger::Age, None, heart);
+            }
+        }
+        self.publish();
+    }
+
+    /// How long the source may wait for a record before the next tick is due.
+    pub(crate) fn wait(&self) -> Duration {
+        let now = Instant::now();
+        let mut wait = WAIT_MAX;
+        for feed in &self.lanes {
+            if let Some(deadline) = feed.open.deadline(&self.policy) {
+                let left = deadline.saturating_duration_since(now);
+                let due_but_blocked = left.is_zero() && feed.frontier.is_pending();
+                wait = wait.min(if due_but_blocked { WAIT_FOR_WRITER } else { left });
+            }
+        }
+        wait
+    }
+
+    /// The source waited so long for a record.
+    pub(crate) fn waited(&mut self, time: Duration) {
+        self.clock.add(Stage::Poll, time);
+        self.busy_since += time;
+    }
+
+    /// Closes what is open and waits until it is durable, at most until the deadline of the order
+    /// to stop. Says whether everything is.
+    pub(crate) fn drain(&mut self, heart: &Heart) -> bool {
+        let Some((trigger, deadline)) = self.stop.order() else { return false };
+        let mut drained = true;
+        for index in 0..self.lanes.len() {
+            if self.lanes[index].open.records > 0 {
+                self.flush(index, trigger, Some(deadline), heart);
+            }
+        }
+        for index in 0..self.lanes.len() {
+            drained &= self.wait_until_settled(index, Some(deadline), heart)
+                && self.lanes[index].open.is_empty();
+        }
+        self.publish();
+        drained
+    }
+
+    /// Hands the open batch of a lane to the writers. Leaves it open if an order to stop comes
+    /// first, or past the deadline.
+    fn flush(&mut self, index: usize, trigger: Trigger, deadline: Option<Instant>, heart: &Heart) {
+        self.publish();
+        if !self.wait_until_settled(index, deadline, heart) {
+            return;
+        }
+        let capacity_max = self.policy.bytes * 2;
+        let feed = &mut self.lanes[index];
+        let end = feed.open.end;
+        if let Err(broken) = feed.frontier.depart(feed.open.begin..end) {
+            let key = &feed.lane.key;
+            self.shutdown.fail(Error::software(format!(
+                "{}[{}] to {}: the batch {:?} does not continue at offset {}",
+                key.topic, key.partition, key.target, broken.found, broken.expected
+            )));
+            return;
+        }
+        let mut next = feed.spare.take().unwrap_or_else(|| Batch::new(end));
+        next.reset(end, capacity_max);
+        let mut batch = std::mem::replace(&mut feed.open, next);
+        batch.trigger = trigger;
+        metrics::batch_closed(trigger, batch.rows(), batch.encoded_bytes());
+        feed.in_flight_records = batch.records;
+        let flushed = Flushed { lane: Arc::clone(&feed.lane), batch, outcome: None };
+        let queue = feed.queue.clone();
+        self.send(&queue, flushed, heart);
+    }
+
+    fn send(&mut self, queue: &Sender<Flushed>, flushed: Flushed, heart: &Heart) {
+        let Err(full) = queue.try_send(flushed) else { return };
+        let mut flushed = full.into_inner();
+        let blocked_since = Instant::now();
+        loop {
+            match queue.send_timeout(flushed, WAIT_MAX) {
+                Ok(()) => break,
+                Err(SendTimeoutError::Timeout(back)) if !back.lane.is_closed() => flushed = back,
+                // The lane was cancelled, or the writers are gone: nobody waits for the answer.
+                Err(SendTimeoutError::Timeout(_) | SendTimeoutError::Disconnected(_)) => break,
+            }
+            heart.beat();
+        }
+        self.blocked(blocked_since.elapsed());
+    }
+
+    /// Waits until the lane has no batch on its way. False if it must not be waited for any more.
+    fn wait_until_settled(
+        &mut self,
+        index: usize,
+        deadline: Option<Instant>,
+        heart: &Heart,
+    ) -> bool {
+        while let Ok(acknowledgement) = self.acknowledgements.try_recv() {
+            self.settle(acknowledgement);
+        }
+        let blocked_since = Instant::now();
+        while self.lanes[index].frontier.is_pending() {
+            let given_up = match deadline {
+                Some(deadline) => Instant::now() >= deadline || self.shutdown.has_failed(),
+                None => self.must_stop(),
+            };
+            if given_up || self.lanes[index].lane.is_closed() {
+                break;
+            }
+            match self.acknowledgements.recv_timeout(WAIT_MAX) {
+                Ok(acknowledgement) => self.settle(acknowledgement),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
+            heart.beat();
+        }
+        self.blocked(blocked_since.elapsed());
+        !self.lanes[index].frontier.is_pending() && !self.lanes[index].lane.is_closed()
+    }
+
+    fn settle(&mut self, acknowledgement: Acknowledgement) {
+        let feed = &mut self.lanes[acknowledgement.index];
+        if acknowledgement.outcome == Outcome::Durable {
+            feed.frontier.arrive();
+            feed.in_flight_records = 0;
+        }
+        feed.spare = Some(acknowledgement.batch);
+    }
+
+    fn blocked(&mut self, time: Duration) {
+        self.clock.add(Stage::Send, time);
+        self.busy_since += time;
+    }
+
+    fn publish(&mut self) {
+        let now = Instant::now();
+        self.clock.add(Stage::Encode, now.saturating_duration_since(self.busy_since));
+        self.busy_since = now;
+        for feed in &mut self.lanes {
+            feed.publish_counts();
+        }
+    }
+}

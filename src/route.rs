@@ -1,0 +1,159 @@
+//! A route: the topics of one source, their format, and the targets that they go to.
+
+use std::{sync::Arc, time::Instant};
+
+use crossbeam_channel::Sender;
+
+use crate::{
+    batch::BatchPolicy,
+    config::FormatKind,
+    error::Error,
+    format::{Format, JsonFormat, RawFormat},
+    lane::{Claim, Lane, LaneKey},
+    memory::Memory,
+    partition::{LaneFeed, Partition, PartitionParts, Stop},
+    shutdown::Shutdown,
+    sink::{Flushed, Group, Target},
+    status::Status,
+    watchdog::Watchdog,
+};
+
+/// What all threads of an engine share.
+#[derive(Clone, Debug)]
+pub struct Context {
+    /// The order to stop, and the failure that forces it.
+    pub shutdown: Shutdown,
+    /// Sees the threads.
+    pub watchdog: Watchdog,
+    /// What is going on.
+    pub status: Arc<Status>,
+    /// The memory budget.
+    pub memory: Arc<Memory>,
+    /// When batches close.
+    pub policy: BatchPolicy,
+    /// How long a revocation or a shutdown may drain.
+    pub drain: std::time::Duration,
+}
+
+/// One target of a route.
+pub struct RouteTarget {
+    /// `sink` or `sink.table`: the lane's target name.
+    pub name: Arc<str>,
+    /// The opened target.
+    pub target: Arc<dyn Target>,
+    /// To the sink's writers.
+    pub queue: Sender<Flushed>,
+}
+
+/// A route whose targets are open.
+pub struct Route {
+    /// Topics; for an ndjson source its own name.
+    pub topics: Vec<String>,
+    /// The fields that the targets ask for: a record is decoded into these, once.
+    pub fields: Vec<String>,
+    /// How payloads are read.
+    pub format: FormatKind,
+    /// A larger record is dead-lettered undecoded.
+    pub max_record_bytes: usize,
+    /// Where the rows go.
+    pub targets: Vec<RouteTarget>,
+}
+
+/// Where one lane begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LaneStart {
+    /// The first offset that it has not got.
+    pub position: i64,
+    /// The right to move its checkpoint, in exactly-once.
+    pub claim: Option<Claim>,
+}
+
+/// The lanes of one partition, ready to be fed.
+pub(crate) struct OpenPartition {
+    pub(crate) partition: Partition,
+    pub(crate) lanes: Vec<Arc<Lane>>,
+    pub(crate) stop: Arc<Stop>,
+}
+
+impl Route {
+    /// Whether a target wants the records' headers.
+    pub fn wants_headers(&self) -> bool {
+        self.targets.iter().any(|target| target.target.wants_headers())
+    }
+
+    /// The names of a partition's lanes, in the order of the targets.
+    pub fn lane_keys(&self, topic: &Arc<str>, partition: i32) -> Vec<LaneKey> {
+        let key = |target: &RouteTarget| LaneKey {
+            topic: Arc::clone(topic),
+            partition,
+            target: Arc::clone(&target.name),
+        };
+        self.targets.iter().map(key).collect()
+    }
+
+    /// Opens the lanes of one partition; `starts` has one entry for each target.
+    ///
+    /// # Errors
+    /// When a target gives no encoder.
+    pub(crate) fn open_partition(
+        &self,
+        topic: &Arc<str>,
+        partition: i32,
+        group: &Arc<Group>,
+        starts: &[LaneStart],
+        context: &Context,
+    ) -> Result<OpenPartition, Error> {
+        // Each lane has at most one batch on its way, so the answers always fit.
+        let (sender, acknowledgements) = crossbeam_channel::bounded(self.targets.len());
+        let mut lanes = Vec::with_capacity(self.targets.len());
+        let mut feeds = Vec::with_capacity(self.targets.len());
+        let keys = self.lane_keys(topic, partition);
+        for (index, ((target, key), start)) in self.targets.iter().zip(keys).zip(starts).enumerate()
+        {
+            let lane = Arc::new(Lane::new(
+                key,
+                Arc::clone(group),
+                target.target.id(),
+                start.claim,
+                index,
+                start.position,
+                sender.clone(),
+            ));
+            let encoder = target.target.encoder(&self.fields)?;
+            let keeps_originals = target.target.may_refuse();
+            feeds.push(LaneFeed::new(
+                Arc::clone(&lane),
+                encoder,
+                target.queue.clone(),
+                keeps_originals,
+            ));
+            lanes.push(lane);
+        }
+        lanes.iter().for_each(|lane| context.status.add_lane(lane));
+        let format: Box<dyn Format> = match self.format {
+            FormatKind::Json => Box::new(JsonFormat::new(self.fields.clone())),
+            FormatKind::Raw => Box::new(RawFormat::new(&self.fields)),
+        };
+        let stop = Arc::new(Stop::default());
+        let partition = Partition::new(PartitionParts {
+            format,
+            field_count: self.fields.len(),
+            max_record_bytes: self.max_record_bytes,
+            lanes: feeds,
+            acknowledgements,
+            stop: Arc::clone(&stop),
+            shutdown: context.shutdown.clone(),
+            memory: Arc::clone(&context.memory),
+            policy: context.policy,
+            clock: Arc::clone(&context.status.partition_clock),
+        });
+        Ok(OpenPartition { partition, lanes, stop })
+    }
+}
+
+impl Context {
+    /// When a drain that begins now must be over.
+    pub fn drain_deadline(&self) -> Instant {
+        Instant::now() + self.drain
+    }
+}

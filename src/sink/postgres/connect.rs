@@ -1,0 +1,112 @@
+//! Connections: the pool, the session's settings, and how long each step may take.
+
+use std::{path::Path, sync::Arc, time::Duration};
+
+use deadpool_postgres::{
+    Hook, HookError, Manager, ManagerConfig, Object, Pool, PoolError, RecyclingMethod, Runtime,
+};
+use rustls::pki_types::{CertificateDer, pem::PemObject};
+use tokio_postgres::config::{SslMode, TargetSessionAttrs};
+
+use super::sqlstate::{Fault, PgError};
+use crate::error::Error;
+
+const CONNECT_MAX: Duration = Duration::from_secs(5);
+
+/// Settings of each session. The server's own bounds come second to the client's deadlines:
+/// statement_timeout does not end a COPY that waits for data from the client.
+const SESSION: &str = "SET application_name = 'tidegate'; SET lock_timeout = '5s'; \
+     SET statement_timeout = '60s'; SET idle_in_transaction_session_timeout = '30s'; \
+     SET client_min_messages = 'warning'; SET timezone = 'UTC'; SET datestyle = 'ISO, YMD'";
+
+/// Builds the pool of one sink: a connection for each writer and two for claims and catalog.
+///
+/// # Errors
+/// When the URL or the CA file cannot be used.
+pub fn pool(url: &str, ca_file: Option<&Path>, writers: usize) -> Result<Pool, Error> {
+    // The parser's message repeats parts of the URL, which holds the password.
+    let mut config: tokio_postgres::Config = url.parse().map_err(|_| {
+        Error::config("the sink's url is not a postgres:// URL (not shown: it may hold a password)")
+    })?;
+    config.connect_timeout(CONNECT_MAX);
+    config.keepalives_idle(Duration::from_secs(10));
+    config.keepalives_interval(Duration::from_secs(5));
+    config.keepalives_retries(3);
+    config.tcp_user_timeout(Duration::from_secs(20));
+    // A standby, or a primary that was demoted, is no place to write to.
+    config.target_session_attrs(TargetSessionAttrs::ReadWrite);
+    let manager_config = ManagerConfig { recycling_method: RecyclingMethod::Fast };
+    let manager = match (ca_file, config.get_ssl_mode()) {
+        (Some(ca_file), _) => {
+            config.ssl_mode(SslMode::Require);
+            Manager::from_config(config, tls(ca_file)?, manager_config)
+        }
+        (None, SslMode::Require) => {
+            return Err(Error::config(
+                "sslmode=require needs the sink's ca_file: a certificate that nobody checks \
+                 protects from nobody",
+            ));
+        }
+        (None, _) => {
+            config.ssl_mode(SslMode::Disable);
+            Manager::from_config(config, tokio_postgres::NoTls, manager_config)
+        }
+    };
+    Pool::builder(manager)
+        .max_size(writers + 2)
+        .runtime(Runtime::Tokio1)
+        .wait_timeout(Some(CONNECT_MAX))
+        .create_timeout(Some(CONNECT_MAX * 2))
+        .recycle_timeout(Some(CONNECT_MAX))
+        .post_create(Hook::async_fn(|client, _| {
+            Box::pin(async move { client.batch_execute(SESSION).await.map_err(HookError::Backend) })
+        }))
+        .build()
+        .map_err(|error| Error::config(format!("cannot make the connection pool: {error}")))
+}
+
+fn tls(ca_file: &Path) -> Result<tokio_postgres_rustls::MakeRustlsConnect, Error> {
+    let failed = |error: &dyn std::fmt::Display| {
+        Error::config(format!("cannot read the certificates in {}: {error}", ca_file.display()))
+    };
+    let mut roots = rustls::RootCertStore::empty();
+    for certificate in CertificateDer::pem_file_iter(ca_file).map_err(|e| failed(&e))? {
+        roots.add(certificate.map_err(|e| failed(&e))?).map_err(|e| failed(&e))?;
+    }
+    if roots.is_empty() {
+        return Err(failed(&"no certificate in it"));
+    }
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|e| failed(&e))?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    Ok(tokio_postgres_rustls::MakeRustlsConnect::new(config))
+}
+
+/// A connection of the pool.
+///
+/// # Errors
+/// When there is none in time, or the server refuses.
+pub async fn checkout(pool: &Pool) -> Result<Object, PgError> {
+    pool.get().await.map_err(|error| match error {
+        PoolError::Backend(error) | PoolError::PostCreateHook(HookError::Backend(error)) => {
+            let mut error = PgError::from_driver(&error);
+            // A failed log-in that is not about the credentials (too many connections, starting
+            // up) is an outage; a database that is not there is a wrong configuration.
+            if error.fault == Fault::Row {
+                error.fault = Fault::Outage;
+            }
+            error
+        }
+        PoolError::Timeout(_) => PgError::outage("timeout", "no connection within the deadline"),
+        other => PgError::outage("io", other.to_string()),
+    })
+}
+
+/// Ends a connection for good: one that saw an error is never used again, because what is left
+/// in it is unknown (an open transaction, an unread result).
+pub fn discard(connection: Object) {
+    drop(Object::take(connection));
+}

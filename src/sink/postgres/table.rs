@@ -1,0 +1,157 @@
+//! One target of the Postgres sink: a table, what feeds its columns, and its checkpoints.
+
+use std::sync::Arc;
+
+use super::{
+    Shared, catalog, checkpoint,
+    column::{Column, Feed},
+    connect,
+    encode::RowEncoder,
+    sqlstate::{Fault, PgError},
+};
+use crate::{
+    batch::Layout,
+    error::{Error, ErrorKind},
+    lane::LaneKey,
+    record::Record,
+    rejection::Rejection,
+    row::Row,
+    sink::{Checkpoints, Claimed, Encoder, Group, Target, TargetId, WriteError},
+};
+
+/// An opened table.
+pub(crate) struct PgTarget {
+    pub(crate) id: TargetId,
+    pub(crate) table: catalog::Table,
+    columns: Vec<Column>,
+    fields: Vec<String>,
+    layouts: RowEncoder,
+    exactly_once: bool,
+    shared: Arc<Shared>,
+}
+
+impl PgTarget {
+    pub(super) fn new(
+        id: TargetId,
+        table: catalog::Table,
+        target: &crate::config::Target,
+        shared: Arc<Shared>,
+    ) -> Result<Self, Error> {
+        let (columns, fields) = catalog::feed(&table, &target.columns)?;
+        let layouts = encoder(&table, columns.clone())?;
+        let exactly_once = target.delivery == crate::config::Delivery::ExactlyOnce;
+        Ok(Self { id, table, columns, fields, layouts, exactly_once, shared })
+    }
+
+    /// The COPY for rows of one layout.
+    pub(super) fn copy_sql(&self, layout: Layout) -> String {
+        let columns: Vec<String> = self
+            .layouts
+            .columns_for(layout)
+            .map(|column| catalog::quote_identifier(&column.name))
+            .collect();
+        let table = self.table.quoted();
+        format!("COPY {table} ({}) FROM STDIN (FORMAT binary)", columns.join(", "))
+    }
+
+    fn ask<T>(
+        &self,
+        question: impl AsyncFnOnce(&deadpool_postgres::Object) -> Result<T, PgError>,
+    ) -> Result<T, WriteError> {
+        let answer = self.shared.runtime.block_on(async {
+            let connection = connect::checkout(&self.shared.pool).await?;
+            let answer = question(&connection).await;
+            if answer.is_err() {
+                connect::discard(connection);
+            }
+            answer
+        });
+        answer.map_err(|error| {
+            let text = format!(
+                "sink {}, tidegate.checkpoints: {} (SQLSTATE {})",
+                self.shared.name, error.message, error.code
+            );
+            match error.fault {
+                Fault::Outage => WriteError::Outage { class: error.code, message: text },
+                Fault::Permission => WriteError::Halt(Error::new(ErrorKind::Permission, text)),
+                Fault::Config | Fault::Row => WriteError::Halt(Error::config(text)),
+            }
+        })
+    }
+}
+
+fn encoder(table: &catalog::Table, columns: Vec<Column>) -> Result<RowEncoder, Error> {
+    RowEncoder::new(columns)
+        .map_err(|error| Error::config(format!("table {}: {error}", table.display())))
+}
+
+impl Target for PgTarget {
+    fn id(&self) -> TargetId {
+        self.id
+    }
+
+    fn name(&self) -> String {
+        self.table.display()
+    }
+
+    fn fields(&self) -> Vec<String> {
+        self.fields.clone()
+    }
+
+    fn wants_headers(&self) -> bool {
+        catalog::wants_headers(&self.columns)
+    }
+
+    fn may_refuse(&self) -> bool {
+        true
+    }
+
+    fn encoder(&self, fields: &[String]) -> Result<Box<dyn Encoder>, Error> {
+        let mut columns = self.columns.clone();
+        for column in &mut columns {
+            if let Feed::Field(index) = &mut column.feed {
+                // The route's rows hold the fields of all its targets.
+                let place = fields.iter().position(|field| *field == self.fields[*index]);
+                *index = place.ok_or_else(|| {
+                    Error::software(format!("the route does not decode field {}", column.name))
+                })?;
+            }
+        }
+        Ok(Box::new(encoder(&self.table, columns)?))
+    }
+
+    fn checkpoints(&self) -> Option<&dyn Checkpoints> {
+        self.exactly_once.then_some(self as &dyn Checkpoints)
+    }
+}
+
+impl Checkpoints for PgTarget {
+    fn claim(&self, group: &Group, lanes: &[LaneKey]) -> Result<Vec<Option<Claimed>>, WriteError> {
+        self.ask(async |connection| {
+            checkpoint::claim(connection, group, &self.shared.owner, lanes).await
+        })
+    }
+
+    fn create(&self, group: &Group, lanes: &[(LaneKey, i64)]) -> Result<Vec<Claimed>, WriteError> {
+        self.ask(async |connection| {
+            checkpoint::create(connection, group, &self.shared.owner, lanes).await
+        })
+    }
+}
+
+impl Encoder for RowEncoder {
+    fn layout(&self, row: &Row<'_>) -> Layout {
+        self.absent(row)
+    }
+
+    fn encode(
+        &mut self,
+        record: &Record<'_>,
+        row: &Row<'_>,
+        layout: Layout,
+        out: &mut Vec<u8>,
+    ) -> Result<(), Rejection> {
+        // The inherent method of the same name.
+        RowEncoder::encode(self, record, row, layout, out)
+    }
+}

@@ -1,0 +1,169 @@
+//! The Kafka client: its settings, and what it calls back.
+
+use std::{
+    collections::VecDeque,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+};
+
+use rdkafka::{
+    ClientConfig, ClientContext, Statistics, TopicPartitionList,
+    config::RDKafkaLogLevel,
+    consumer::{BaseConsumer, Consumer as _, ConsumerContext, RebalanceProtocol},
+    error::{KafkaError, KafkaResult, RDKafkaErrorCode},
+    types::RDKafkaRespErr,
+};
+
+use crate::{config::KafkaSource as Config, metrics, status::Status};
+
+/// What any client of this source needs.
+pub(super) fn base_config(config: &Config) -> ClientConfig {
+    let mut client = ClientConfig::new();
+    client.set("client.id", "tidegate");
+    client.set("allow.auto.create.topics", "false");
+    client.set("socket.keepalive.enable", "true");
+    for (name, value) in &config.properties {
+        client.set(name, value.expose());
+    }
+    client.set("bootstrap.servers", &config.brokers);
+    client
+}
+
+/// What the consumer of the group needs; `fetch_bytes` for each partition.
+pub(super) fn group_config(config: &Config, fetch_bytes: usize) -> ClientConfig {
+    let mut client = base_config(config);
+    // Defaults that a user's property may overrule.
+    let mut default = |name: &str, value: &str| {
+        if !config.properties.contains_key(name) {
+            client.set(name, value);
+        }
+    };
+    default("partition.assignment.strategy", "cooperative-sticky");
+    default("fetch.wait.max.ms", "50");
+    // A full queue is looked at again so soon; 1 s, the default, would starve the partition thread.
+    default("fetch.queue.backoff.ms", "20");
+    default("queued.min.messages", "20000");
+    client
+        .set("group.id", &config.group)
+        .set("enable.auto.commit", "false")
+        .set("enable.auto.offset.store", "false")
+        // Positions are always given as numbers; one that is not there is an error, never a reset.
+        .set("auto.offset.reset", "error")
+        .set("statistics.interval.ms", "1000")
+        .set("enable.partition.eof", "false")
+        .set("queued.max.messages.kbytes", (fetch_bytes / 1024).max(1).to_string())
+        .set("fetch.message.max.bytes", fetch_bytes.clamp(64 << 10, 1 << 20).to_string())
+        .set_log_level(RDKafkaLogLevel::Warning);
+    // The response as a whole, for all partitions of a broker; never below one message batch.
+    client.set("fetch.max.bytes", (8 << 20).to_string());
+    client.set("message.max.bytes", (8 << 20).to_string());
+    client
+}
+
+/// A change of the assignment that the group asks for.
+#[derive(Debug)]
+pub(super) enum Rebalance {
+    Assign(TopicPartitionList),
+    Revoke(TopicPartitionList),
+}
+
+/// Receives the callbacks. They run inside the poller's own poll, and do no more than take notes:
+/// librdkafka waits for (incremental_)assign or unassign, which need not be called from within the
+/// callback, while it goes on sending heartbeats (rd_kafka_cgrp: wait-assign-call).
+#[derive(Debug)]
+pub(super) struct Client {
+    source: String,
+    status: Arc<Status>,
+    rebalances: Mutex<VecDeque<Rebalance>>,
+    closing: AtomicBool,
+}
+
+impl Client {
+    pub(super) fn new(source: &str, status: Arc<Status>) -> Self {
+        Self {
+            source: source.to_owned(),
+            status,
+            rebalances: Mutex::default(),
+            closing: AtomicBool::new(false),
+        }
+    }
+
+    pub(super) fn next_rebalance(&self) -> Option<Rebalance> {
+        self.rebalances.lock().unwrap_or_else(PoisonError::into_inner).pop_front()
+    }
+
+    /// From now on every change of the assignment is answered at once with "none".
+    pub(super) fn close(&self) {
+        self.closing.store(true, Relaxed);
+    }
+}
+
+impl ClientContext for Client {
+    fn stats(&self, statistics: Statistics) {
+        for lane in self.status.lanes() {
+            let topic = statistics.topics.get(&*lane.key.topic);
+            let partition = topic.and_then(|topic| topic.partitions.get(&lane.key.partition));
+            if let Some(high) = partition.map(|p| p.ls_offset.max(p.hi_offset)).filter(|h| *h >= 0)
+            {
+                lane.set_high_watermark(high);
+            }
+        }
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        let code =
+            error.rdkafka_error_code().map_or_else(|| "other".to_owned(), |c| format!("{c:?}"));
+        metrics::kafka_error(&code);
+        tracing::warn!(source = self.source, code, "kafka: {reason}");
+    }
+}
+
+impl ConsumerContext for Client {
+    fn rebalance(
+        &self,
+        consumer: &BaseConsumer<Self>,
+        kind: RDKafkaRespErr,
+        partitions: &mut TopicPartitionList,
+    ) {
+        if self.closing.load(Relaxed) {
+            // The close of the consumer waits for this call.
+            let none = TopicPartitionList::new();
+            let answered = match (kind, consumer.rebalance_protocol()) {
+                (
+                    RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS,
+                    RebalanceProtocol::Cooperative,
+                ) => consumer.incremental_assign(&none),
+                (_, RebalanceProtocol::Cooperative) => consumer.incremental_unassign(partitions),
+                _ => consumer.unassign(),
+            };
+            if let Err(error) = answered {
+                tracing::debug!("rebalance while closing: {error}");
+            }
+            return;
+        }
+        let partitions = partitions.clone();
+        let rebalance = match kind {
+            RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS => Rebalance::Assign(partitions),
+            _ => Rebalance::Revoke(partitions),
+        };
+        self.rebalances.lock().unwrap_or_else(PoisonError::into_inner).push_back(rebalance);
+    }
+
+    fn commit_callback(&self, result: KafkaResult<()>, _offsets: &TopicPartitionList) {
+        match result {
+            Ok(()) => metrics::offset_commit(true),
+            Err(KafkaError::ConsumerCommit(RDKafkaErrorCode::NoOffset)) => {}
+            // During a rebalance or while a coordinator moves this is normal; the frontier is
+            // stored and goes with the next commit.
+            Err(error) => {
+                metrics::offset_commit(false);
+                tracing::warn!(
+                    source = self.source,
+                    "offsets were not committed, will be with the next: {error}"
+                );
+            }
+        }
+    }
+}

@@ -1,0 +1,221 @@
+//! The Kafka source.
+//!
+//! One poller thread owns the group membership; one thread for each assigned partition reads that
+//! partition's own queue.
+
+mod assignment;
+mod client;
+mod partition;
+mod poller;
+mod position;
+
+use std::{
+    sync::Arc,
+    thread::JoinHandle,
+    time::{Duration, Instant},
+};
+
+use rdkafka::{
+    Message as _, Offset, TopicPartitionList,
+    consumer::{BaseConsumer, Consumer as _},
+    error::KafkaError,
+    types::RDKafkaErrorCode,
+};
+
+use self::{client::Client, poller::Poller};
+use super::Source;
+use crate::{
+    config::KafkaSource as Config,
+    detect::Sample,
+    error::{Error, ErrorKind},
+    memory::Memory,
+    route::{Context, Route},
+    shutdown::Shutdown,
+    sink::{Group, postgres::catalog::nearest},
+    status::Status,
+};
+
+/// How long one question to the brokers may take.
+const ASK_MAX: Duration = Duration::from_secs(10);
+/// How long a start waits for brokers that do not answer.
+const START_MAX: Duration = Duration::from_secs(30);
+const PAUSE: Duration = Duration::from_millis(500);
+
+/// Topics of one Kafka cluster, read by one consumer group.
+pub struct KafkaSource {
+    name: String,
+    config: Config,
+    memory: Arc<Memory>,
+    status: Arc<Status>,
+    shutdown: Shutdown,
+}
+
+impl KafkaSource {
+    /// A source; connects when it is sampled or started.
+    pub fn new(
+        name: &str,
+        config: Config,
+        memory: Arc<Memory>,
+        status: Arc<Status>,
+        shutdown: Shutdown,
+    ) -> Self {
+        Self { name: name.to_owned(), config, memory, status, shutdown }
+    }
+
+    /// Numbers of partitions of the topics, in order.
+    fn partition_counts(
+        &self,
+        consumer: &BaseConsumer,
+        topics: &[String],
+    ) -> Result<Vec<usize>, Error> {
+        let deadline = Instant::now() + START_MAX;
+        let metadata = loop {
+            let metadata =
+                consumer.client().fetch_metadata(None, ASK_MAX.min(Duration::from_secs(5)));
+            match metadata {
+                Ok(metadata) => break metadata,
+                Err(error) if Instant::now() < deadline => {
+                    tracing::warn!(
+                        "source {}: no broker of {} answers ({error}); still trying",
+                        self.name,
+                        self.config.brokers
+                    );
+                    if self.shutdown.sleep(PAUSE) {
+                        return Err(Error::new(
+                            ErrorKind::Temporary,
+                            "stopped while waiting for Kafka",
+                        ));
+                    }
+                }
+                Err(error) => {
+                    return Err(Error::unavailable(format!(
+                        "source {}: no broker of {} answers ({error}); is `brokers` right, and is \
+                         Kafka up? (security.protocol and sasl.* go into \
+                         sources.{}.properties)",
+                        self.name, self.config.brokers, self.name
+                    )));
+                }
+            }
+        };
+        let known: Vec<&str> = metadata.topics().iter().map(|topic| topic.name()).collect();
+        topics
+            .iter()
+            .map(|name| {
+                let topic = metadata.topics().iter().find(|topic| topic.name() == name);
+                topic.map(|topic| topic.partitions().len()).filter(|count| *count > 0).ok_or_else(
+                    || {
+                        let hint = nearest(name, &known).map_or_else(
+                            || " Create it first".to_owned(),
+                            |near| format!(" Did you mean `{near}`?"),
+                        );
+                        Error::config(format!(
+                            "source {}: the cluster at {} has no topic `{name}` (or this user may \
+                             not see it).{hint}",
+                            self.name, self.config.brokers
+                        ))
+                    },
+                )
+            })
+            .collect()
+    }
+
+    /// A consumer outside the group, for questions and samples.
+    fn plain_consumer(&self) -> Result<BaseConsumer, Error> {
+        let mut config = client::base_config(&self.config);
+        config.set("enable.auto.commit", "false").set("auto.offset.reset", "earliest");
+        config.remove("group.instance.id");
+        config.set("group.id", "tidegate-sample").set("log_level", "3");
+        config.create().map_err(|error| self.misconfigured(&error))
+    }
+
+    fn misconfigured(&self, error: &KafkaError) -> Error {
+        Error::config(format!(
+            "sources.{}: the Kafka client refuses its settings: {error}",
+            self.name
+        ))
+    }
+
+    /// Checks the source without reading: brokers, topics, partitions.
+    ///
+    /// # Errors
+    /// When the brokers do not answer or a topic is not there.
+    pub fn check(&self, topics: &[String]) -> Result<Vec<usize>, Error> {
+        self.partition_counts(&self.plain_consumer()?, topics)
+    }
+}
+
+impl Source for KafkaSource {
+    fn sample(&self, topics: &[String], count: usize) -> Result<Vec<Sample>, Error> {
+        let consumer = self.plain_consumer()?;
+        let counts = self.partition_counts(&consumer, topics)?;
+        let mut list = TopicPartitionList::new();
+        for (topic, partitions) in topics.iter().zip(counts) {
+            for partition in 0..partitions as i32 {
+                let added = list.add_partition_offset(topic, partition, Offset::Beginning);
+                added.map_err(|error| self.misconfigured(&error))?;
+            }
+        }
+        consumer.assign(&list).map_err(|error| self.misconfigured(&error))?;
+        let mut samples = Vec::new();
+        let mut quiet_since = Instant::now();
+        let mut said = false;
+        while samples.len() < count && !self.shutdown.is_requested() {
+            match consumer.poll(Duration::from_millis(100)) {
+                Some(Ok(message)) => {
+                    samples.extend(message.payload().map(<[u8]>::to_vec));
+                    quiet_since = Instant::now();
+                }
+                Some(Err(KafkaError::MessageConsumption(
+                    RDKafkaErrorCode::TopicAuthorizationFailed,
+                ))) => {
+                    let text = format!(
+                        "source {}: this user may not read {}",
+                        self.name,
+                        topics.join(", ")
+                    );
+                    return Err(Error::new(ErrorKind::Permission, text));
+                }
+                Some(Err(error)) => tracing::warn!("source {}: {error}", self.name),
+                None if quiet_since.elapsed() < Duration::from_secs(1) => {}
+                None if !samples.is_empty() => break,
+                None if !said => {
+                    tracing::info!(
+                        "waiting for a first record of {} to see its fields",
+                        topics.join(", ")
+                    );
+                    said = true;
+                }
+                None => {}
+            }
+        }
+        Ok(samples)
+    }
+
+    fn start(
+        self: Box<Self>,
+        routes: Vec<Arc<Route>>,
+        context: Context,
+    ) -> Result<JoinHandle<()>, Error> {
+        let topics: Vec<String> = routes.iter().flat_map(|route| route.topics.clone()).collect();
+        let counts = self.partition_counts(&self.plain_consumer()?, &topics)?;
+        // This member may end up with all partitions.
+        let fetch_bytes = self.memory.fetch_bytes(counts.iter().sum());
+        let config = client::group_config(&self.config, fetch_bytes);
+        let consumer: BaseConsumer<Client> = config
+            .create_with_context(Client::new(&self.name, Arc::clone(&self.status)))
+            .map_err(|error| self.misconfigured(&error))?;
+        let cluster_id = consumer.client().fetch_cluster_id(ASK_MAX).unwrap_or_default();
+        let group = Arc::new(Group { name: self.config.group.clone(), cluster_id });
+        let names: Vec<&str> = topics.iter().map(String::as_str).collect();
+        consumer.subscribe(&names).map_err(|error| self.misconfigured(&error))?;
+        let poller = Poller::new(
+            &self.name,
+            self.config,
+            Arc::new(consumer),
+            group,
+            routes,
+            context.clone(),
+        );
+        context.watchdog.spawn(&format!("poll-{}", self.name), move |heart| poller.run(heart))
+    }
+}

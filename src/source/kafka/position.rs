@@ -1,0 +1,257 @@
+//! Where the lanes of newly assigned partitions begin.
+//!
+//! Runs on a thread of its own, as both Kafka and Postgres may take their time, or be away.
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+use rdkafka::{
+    Offset, TopicPartitionList,
+    consumer::{BaseConsumer, Consumer as _},
+    error::KafkaError,
+};
+
+use super::{ASK_MAX, client::Client, partition::shown};
+use crate::{
+    config::Start,
+    error::{Error, ErrorKind},
+    lane::LaneKey,
+    metrics,
+    route::{LaneStart, Route},
+    sink::{Claimed, Group, WriteError},
+};
+
+const PAUSE: Duration = Duration::from_millis(300);
+
+/// A partition: topic and number.
+pub(super) type PartitionKey = (Arc<str>, i32);
+
+/// The starts of each partition's lanes, in the order of its route's targets.
+pub(super) type Starts = BTreeMap<PartitionKey, Vec<LaneStart>>;
+
+/// Finds the positions of some partitions, and claims their lanes.
+pub(super) struct Positions {
+    pub(super) consumer: Arc<BaseConsumer<Client>>,
+    pub(super) group: Arc<Group>,
+    pub(super) start: Start,
+    pub(super) routes: Vec<Arc<Route>>,
+    pub(super) cancelled: Arc<AtomicBool>,
+}
+
+/// What the brokers know of a partition.
+struct Known {
+    committed: Option<i64>,
+    low: i64,
+    high: i64,
+}
+
+impl Positions {
+    /// `None` if it was cancelled meanwhile. `note` is told what is being waited for.
+    ///
+    /// # Errors
+    /// When a position is not in the partition any more, or the sink refuses.
+    pub(super) fn find(
+        &self,
+        partitions: &[PartitionKey],
+        note: &dyn Fn(&str),
+    ) -> Result<Option<Starts>, Error> {
+        let Some(known) = self.ask(note, || self.known(partitions))? else { return Ok(None) };
+        let mut starts = Starts::new();
+        for route in &self.routes {
+            let mine: Vec<&PartitionKey> = partitions
+                .iter()
+                .filter(|(topic, _)| route.topics.iter().any(|t| **t == **topic))
+                .collect();
+            if mine.is_empty() {
+                continue;
+            }
+            for (index, target) in route.targets.iter().enumerate() {
+                let keys: Vec<LaneKey> = mine
+                    .iter()
+                    .map(|(topic, partition)| route.lane_keys(topic, *partition).swap_remove(index))
+                    .collect();
+                let claimed = match target.target.checkpoints() {
+                    Some(checkpoints) => {
+                        let claimed = self.ask(note, || {
+                            checkpoints.claim(&self.group, &keys).map_err(Trouble::Sink)
+                        })?;
+                        let Some(claimed) = claimed else { return Ok(None) };
+                        Some((checkpoints, claimed))
+                    }
+                    None => None,
+                };
+                let mut lane_starts = Vec::with_capacity(keys.len());
+                let mut missing = Vec::new();
+                for (i, key) in keys.iter().enumerate() {
+                    let known = &known[mine[i]];
+                    match claimed.as_ref().and_then(|(_, claimed)| claimed[i]) {
+                        Some(Claimed { next_offset, claim }) => {
+                            check(key, next_offset, known, "its checkpoint")?;
+                            lane_starts.push(Some(LaneStart {
+                                position: next_offset,
+                                claim: Some(claim),
+                            }));
+                        }
+                        None => {
+                            let Some(position) = self.first_position(key, known, note)? else {
+                                return Ok(None);
+                            };
+                            if claimed.is_some() {
+                                missing.push((i, key.clone(), position));
+                                lane_starts.push(None);
+                            } else {
+                                lane_starts.push(Some(LaneStart { position, claim: None }));
+                            }
+                        }
+                    }
+                }
+                if let (Some((checkpoints, _)), false) = (&claimed, missing.is_empty()) {
+                    let wanted: Vec<(LaneKey, i64)> =
+                        missing.iter().map(|(_, key, position)| (key.clone(), *position)).collect();
+                    let made = self.ask(note, || {
+                        checkpoints.create(&self.group, &wanted).map_err(Trouble::Sink)
+                    })?;
+                    let Some(made) = made else { return Ok(None) };
+                    for ((i, ..), Claimed { next_offset, claim }) in missing.iter().zip(made) {
+                        lane_starts[*i] =
+                            Some(LaneStart { position: next_offset, claim: Some(claim) });
+                    }
+                }
+                if claimed.is_some() {
+                    metrics::claimed(keys.len());
+                }
+                for (partition, start) in mine.iter().zip(lane_starts) {
+                    starts.entry((*partition).clone()).or_default().extend(start);
+                }
+            }
+        }
+        Ok(Some(starts))
+    }
+
+    /// Asks until there is an answer: an outage is waited out. `None` if cancelled.
+    fn ask<T>(
+        &self,
+        note: &dyn Fn(&str),
+        mut question: impl FnMut() -> Result<T, Trouble>,
+    ) -> Result<Option<T>, Error> {
+        let mut warned = false;
+        while !self.cancelled.load(Relaxed) {
+            let reason = match question() {
+                Ok(answer) => return Ok(Some(answer)),
+                Err(Trouble::Sink(WriteError::Halt(error))) => return Err(error),
+                Err(Trouble::Sink(WriteError::Outage { message, .. })) => message,
+                Err(Trouble::Kafka(error)) => error.to_string(),
+            };
+            note(&reason);
+            if !warned {
+                tracing::warn!("cannot find the positions yet, still trying: {reason}");
+                warned = true;
+            }
+            std::thread::sleep(PAUSE);
+        }
+        Ok(None)
+    }
+
+    fn known(&self, partitions: &[PartitionKey]) -> Result<BTreeMap<PartitionKey, Known>, Trouble> {
+        let mut list = TopicPartitionList::new();
+        for (topic, partition) in partitions {
+            list.add_partition(topic, *partition);
+        }
+        let committed = self.consumer.committed_offsets(list, ASK_MAX)?;
+        let mut known = BTreeMap::new();
+        for (topic, partition) in partitions {
+            let (low, high) = self.consumer.fetch_watermarks(topic, *partition, ASK_MAX)?;
+            let element = committed.find_partition(topic, *partition);
+            let committed = match element.map(|element| element.offset()) {
+                Some(Offset::Offset(offset)) => Some(offset),
+                _ => None,
+            };
+            known.insert((Arc::clone(topic), *partition), Known { committed, low, high });
+        }
+        Ok(known)
+    }
+
+    /// Where a lane without a checkpoint begins: at the group's committed offset, else at `start`.
+    fn first_position(
+        &self,
+        key: &LaneKey,
+        known: &Known,
+        note: &dyn Fn(&str),
+    ) -> Result<Option<i64>, Error> {
+        if let Some(committed) = known.committed {
+            check(key, committed, known, "the group's committed offset")?;
+            return Ok(Some(committed));
+        }
+        match self.start {
+            Start::Earliest => Ok(Some(known.low)),
+            Start::Latest => Ok(Some(known.high)),
+            Start::Timestamp(timestamp_ms) => self.ask(note, || {
+                let mut list = TopicPartitionList::new();
+                list.add_partition_offset(&key.topic, key.partition, Offset::Offset(timestamp_ms))?;
+                let found = self.consumer.offsets_for_times(list, ASK_MAX)?;
+                let element = found.find_partition(&key.topic, key.partition);
+                Ok(match element.map(|element| element.offset()) {
+                    Some(Offset::Offset(offset)) => offset,
+                    // No record is as young as that.
+                    _ => known.high,
+                })
+            }),
+        }
+    }
+}
+
+enum Trouble {
+    Kafka(KafkaError),
+    Sink(WriteError),
+}
+
+impl From<KafkaError> for Trouble {
+    fn from(error: KafkaError) -> Self {
+        Self::Kafka(error)
+    }
+}
+
+/// A position must lie in the partition: one that does not is never replaced silently.
+fn check(key: &LaneKey, position: i64, known: &Known, what: &str) -> Result<(), Error> {
+    let Known { low, high, .. } = known;
+    let lane = shown(key);
+    let message = if position < *low {
+        format!(
+            "{lane}: {what} is {position}, but retention has removed everything below {low}: {} \
+             offsets were lost before they were read. To go on without them, set the position to {low}",
+            low - position
+        )
+    } else if position > *high {
+        format!(
+            "{lane}: {what} is {position}, beyond the end of the partition at {high}: was the topic \
+             recreated? To read the new one from its beginning, set the position to {low}"
+        )
+    } else {
+        return Ok(());
+    };
+    Err(Error::new(ErrorKind::Data, format!("{message} (see \"positions\" in the README)")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_position_outside_the_partition_is_an_error_that_says_what_is_lost() {
+        let key = LaneKey { topic: "orders".into(), partition: 3, target: "pg.t".into() };
+        let known = Known { committed: None, low: 100, high: 200 };
+        assert!(check(&key, 100, &known, "x").is_ok());
+        assert!(check(&key, 200, &known, "x").is_ok());
+        let below = check(&key, 90, &known, "its checkpoint").unwrap_err();
+        assert!(below.message.contains("10 offsets were lost"), "{below}");
+        let above = check(&key, 201, &known, "its checkpoint").unwrap_err();
+        assert!(above.message.contains("recreated"), "{above}");
+        assert_eq!(above.kind, ErrorKind::Data);
+    }
+}

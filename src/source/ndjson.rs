@@ -1,0 +1,279 @@
+//! Records from lines: a file, or standard input. One partition, number 0; the offset is the number
+//! of the line, from 0.
+
+use std::{
+    fs::File,
+    io::{self, BufRead, BufReader, Read},
+    path::{Path, PathBuf},
+    sync::Arc,
+    thread::JoinHandle,
+    time::Duration,
+};
+
+use crossbeam_channel::{Receiver, RecvTimeoutError};
+
+use super::Source;
+use crate::{
+    batch::Trigger,
+    detect::Sample,
+    error::{Error, ErrorKind},
+    lane::LaneKey,
+    record::Record,
+    route::{Context, LaneStart, Route},
+    sink::{Checkpoints, Claimed, Group, WriteError},
+    status::SourceState,
+    watchdog::Heart,
+};
+
+const BUFFER_BYTES: usize = 256 << 10;
+
+type Input = BufReader<Box<dyn Read + Send>>;
+
+/// A file of lines, read once from the first line that is not durable yet.
+#[derive(Clone, Debug)]
+pub struct NdjsonSource {
+    name: String,
+    path: Option<PathBuf>,
+}
+
+impl NdjsonSource {
+    /// Lines of `path`; `-` is standard input.
+    pub fn new(name: &str, path: &Path) -> Self {
+        Self { name: name.to_owned(), path: (path != Path::new("-")).then(|| path.to_owned()) }
+    }
+
+    fn open(&self) -> Result<Input, Error> {
+        let reader: Box<dyn Read + Send> = match &self.path {
+            Some(path) => Box::new(File::open(path).map_err(|error| {
+                let path = path.display();
+                Error::config(format!("sources.{}: cannot read {path}: {error}", self.name))
+            })?),
+            None => Box::new(io::stdin()),
+        };
+        Ok(BufReader::with_capacity(BUFFER_BYTES, reader))
+    }
+
+    /// The name under which the positions of this file are kept: its full path, as line numbers
+    /// mean nothing in another file.
+    fn group(&self) -> Result<Group, Error> {
+        let cluster_id = match &self.path {
+            Some(path) => std::fs::canonicalize(path)
+                .map_err(|error| {
+                    let path = path.display();
+                    Error::config(format!("sources.{}: cannot read {path}: {error}", self.name))
+                })?
+                .display()
+                .to_string(),
+            None => "stdin".to_owned(),
+        };
+        Ok(Group { name: format!("tidegate-{}", self.name), cluster_id })
+    }
+
+    /// Where each target of the route begins. Standard input cannot be read twice, so it keeps no
+    /// positions.
+    fn starts(
+        &self,
+        route: &Route,
+        group: &Group,
+        context: &Context,
+    ) -> Result<Vec<LaneStart>, Error> {
+        let topic: Arc<str> = Arc::from(self.name.as_str());
+        let fresh = LaneStart { position: 0, claim: None };
+        let mut starts = Vec::new();
+        for (target, key) in route.targets.iter().zip(route.lane_keys(&topic, 0)) {
+            let start = match target.target.checkpoints() {
+                Some(checkpoints) if self.path.is_some() => {
+                    let Claimed { next_offset, claim } = claim(checkpoints, group, &key, context)?;
+                    LaneStart { position: next_offset, claim: Some(claim) }
+                }
+                _ => fresh,
+            };
+            starts.push(start);
+        }
+        Ok(starts)
+    }
+}
+
+fn claim(
+    checkpoints: &dyn Checkpoints,
+    group: &Group,
+    key: &LaneKey,
+    context: &Context,
+) -> Result<Claimed, Error> {
+    loop {
+        let claimed = match checkpoints.claim(group, std::slice::from_ref(key)) {
+            Ok(claimed) => match claimed.first().copied().flatten() {
+                Some(claimed) => Ok(vec![claimed]),
+                None => checkpoints.create(group, &[(key.clone(), 0)]),
+            },
+            Err(error) => Err(error),
+        };
+        match claimed {
+            Ok(claimed) => {
+                let lost = || Error::software("a checkpoint was not returned");
+                return claimed.first().copied().ok_or_else(lost);
+            }
+            Err(WriteError::Halt(error)) => return Err(error),
+            Err(WriteError::Outage { message, .. }) => {
+                tracing::warn!("cannot claim yet, still trying: {message}");
+                if context.shutdown.sleep(Duration::from_secs(1)) {
+                    return Err(Error::new(ErrorKind::Temporary, "stopped while claiming"));
+                }
+            }
+        }
+    }
+}
+
+impl Source for NdjsonSource {
+    fn sample(&self, _topics: &[String], count: usize) -> Result<Vec<Sample>, Error> {
+        if self.path.is_none() {
+            return Err(Error::config(format!(
+                "sources.{}: standard input cannot be read twice, so a missing table cannot be made \
+                 from it; create the table first",
+                self.name
+            )));
+        }
+        let lines = self.open()?.split(b'\n').take(count);
+        lines
+            .collect::<Result<_, _>>()
+            .map_err(|error| Error::config(format!("sources.{}: {error}", self.name)))
+    }
+
+    fn start(
+        self: Box<Self>,
+        routes: Vec<Arc<Route>>,
+        context: Context,
+    ) -> Result<JoinHandle<()>, Error> {
+        let reader = self.open()?;
+        let Some(route) = routes.first().cloned() else {
+            return Err(Error::software(format!("source {} has no route", self.name)));
+        };
+        let watchdog = context.watchdog.clone();
+        watchdog.spawn(&format!("read-{}", self.name), move |heart| {
+            if let Err(error) = self.run(reader, &route, &context, heart) {
+                context.shutdown.fail(error);
+            }
+            context.status.set_source(&self.name, SourceState::Finished);
+        })
+    }
+}
+
+/// One line as a record.
+fn record_of<'a>(topic: &'a str, offset: i64, text: &'a [u8]) -> Record<'a> {
+    Record {
+        topic,
+        partition: 0,
+        offset,
+        timestamp_ms: None,
+        key: None,
+        value: Some(text),
+        headers: None,
+    }
+}
+
+impl NdjsonSource {
+    /// Reads whole lines ahead, on a thread that may wait for input as long as it likes: nobody
+    /// can take a read of standard input back.
+    fn read_ahead(
+        &self,
+        mut reader: Input,
+        context: &Context,
+    ) -> Result<Receiver<io::Result<Vec<u8>>>, Error> {
+        let (sender, receiver) = crossbeam_channel::bounded(2);
+        let shutdown = context.shutdown.clone();
+        let read = move || {
+            let mut block = Vec::with_capacity(BUFFER_BYTES);
+            while !shutdown.is_requested() {
+                let read = reader.read_until(b'\n', &mut block);
+                let end = matches!(read, Ok(0));
+                let failed = read.err();
+                // What is there is handed on: a slow writer's lines must not wait for more.
+                if !block.is_empty()
+                    && (end || reader.buffer().is_empty() || block.len() >= BUFFER_BYTES)
+                {
+                    let full = std::mem::replace(&mut block, Vec::with_capacity(BUFFER_BYTES));
+                    if sender.send(Ok(full)).is_err() {
+                        return;
+                    }
+                }
+                if let Some(error) = failed {
+                    let _ = sender.send(Err(error));
+                    return;
+                }
+                if end {
+                    return;
+                }
+            }
+        };
+        let spawned = std::thread::Builder::new().name(format!("lines-{}", self.name)).spawn(read);
+        spawned.map_err(|error| Error::software(format!("cannot start a thread: {error}")))?;
+        Ok(receiver)
+    }
+
+    fn run(
+        &self,
+        reader: Input,
+        route: &Route,
+        context: &Context,
+        heart: &Heart,
+    ) -> Result<(), Error> {
+        let group = Arc::new(self.group()?);
+        let starts = self.starts(route, &group, context)?;
+        let topic: Arc<str> = Arc::from(self.name.as_str());
+        let mut open = route.open_partition(&topic, 0, &group, &starts, context)?;
+        context.status.set_source(&self.name, SourceState::Running { partitions: 1 });
+        let first = open.partition.position();
+        let blocks = self.read_ahead(reader, context)?;
+        let mut offset = 0;
+        while !open.partition.must_stop() && !context.shutdown.is_requested() {
+            open.partition.tick(heart);
+            let block = match blocks.recv_timeout(open.partition.wait()) {
+                Ok(block) => block.map_err(|error| {
+                    Error::new(ErrorKind::Data, format!("sources.{}: {error}", self.name))
+                })?,
+                Err(RecvTimeoutError::Timeout) => continue,
+                Err(RecvTimeoutError::Disconnected) => break,
+            };
+            for line in block.split_inclusive(|byte| *byte == b'\n') {
+                let text = line.strip_suffix(b"\n").unwrap_or(line);
+                let text = text.strip_suffix(b"\r").unwrap_or(text);
+                if offset >= first && !text.is_empty() {
+                    open.partition.push(&record_of(&topic, offset, text), heart);
+                }
+                offset += 1;
+            }
+        }
+        // At the end of the input there is no hurry: an outage of the sink is waited out in rounds.
+        loop {
+            open.stop.request(Trigger::Shutdown, context.drain_deadline());
+            let drained = open.partition.drain(heart);
+            if drained
+                || context.shutdown.is_requested()
+                || open.lanes.iter().any(|l| l.is_closed())
+            {
+                break;
+            }
+        }
+        for lane in &open.lanes {
+            lane.cancel();
+            context.status.remove_lane(lane);
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_position_of_a_file_goes_by_its_full_path() {
+        let directory = std::env::temp_dir();
+        let path = directory.join(format!("tidegate-ndjson-{}", std::process::id()));
+        std::fs::write(&path, "{}\n").unwrap();
+        let group = NdjsonSource::new("backlog", &path).group().unwrap();
+        assert_eq!(group.name, "tidegate-backlog");
+        assert!(Path::new(&group.cluster_id).is_absolute());
+        std::fs::remove_file(&path).unwrap();
+    }
+}

@@ -1,0 +1,213 @@
+//! What the engine is doing now: read by /metrics, /status, /readyz and the state line.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use crossbeam_channel::Receiver;
+
+use crate::{
+    lane::{Lane, LaneKey},
+    latency::Latency,
+    memory::Memory,
+    sink::Flushed,
+    stage::{StageClock, StageTimes},
+};
+
+/// How often the warning about one and the same outage is repeated.
+const WARNING_INTERVAL: Duration = Duration::from_secs(10);
+
+/// The state of an engine, shared by its threads.
+#[derive(Debug)]
+pub struct Status {
+    /// When the engine was started.
+    pub started: Instant,
+    /// Time of all partition threads.
+    pub partition_clock: Arc<StageClock>,
+    /// Record timestamp to committed row.
+    pub latency: Arc<Latency>,
+    /// The memory budget.
+    pub memory: Arc<Memory>,
+    lanes: Mutex<BTreeMap<LaneKey, Arc<Lane>>>,
+    sinks: Mutex<BTreeMap<String, Arc<SinkStatus>>>,
+    sources: Mutex<BTreeMap<String, SourceState>>,
+}
+
+/// Where a source stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SourceState {
+    /// Not yet connected, or waiting for its first assignment.
+    Starting,
+    /// Reading so many partitions.
+    Running {
+        /// Partitions owned now; 0 is a member in stand-by.
+        partitions: usize,
+    },
+    /// Owns partitions but cannot read them yet.
+    Claiming {
+        /// Why not.
+        reason: String,
+    },
+    /// At its end.
+    Finished,
+}
+
+impl Status {
+    /// A fresh status.
+    pub fn new(memory: Arc<Memory>) -> Self {
+        Self {
+            started: Instant::now(),
+            partition_clock: Arc::default(),
+            latency: Arc::default(),
+            memory,
+            lanes: Mutex::default(),
+            sinks: Mutex::default(),
+            sources: Mutex::default(),
+        }
+    }
+
+    /// A lane begins.
+    pub fn add_lane(&self, lane: &Arc<Lane>) {
+        lock(&self.lanes).insert(lane.key.clone(), Arc::clone(lane));
+        self.memory.add_lanes(1);
+    }
+
+    /// A lane ends: its series vanish.
+    pub fn remove_lane(&self, lane: &Arc<Lane>) {
+        lock(&self.lanes).remove(&lane.key);
+        self.memory.remove_lanes(1);
+    }
+
+    /// The lanes of now, by name.
+    pub fn lanes(&self) -> Vec<Arc<Lane>> {
+        lock(&self.lanes).values().cloned().collect()
+    }
+
+    /// Records behind, over all lanes whose end is known.
+    pub fn lag(&self) -> u64 {
+        self.lanes().iter().filter_map(|lane| lane.lag()).sum()
+    }
+
+    /// A sink begins.
+    pub fn add_sink(&self, name: &str, sink: Arc<SinkStatus>) {
+        lock(&self.sinks).insert(name.to_owned(), sink);
+    }
+
+    /// The sinks, by name.
+    pub fn sinks(&self) -> Vec<(String, Arc<SinkStatus>)> {
+        lock(&self.sinks).iter().map(|(name, sink)| (name.clone(), Arc::clone(sink))).collect()
+    }
+
+    /// A source's new state.
+    pub fn set_source(&self, name: &str, state: SourceState) {
+        lock(&self.sources).insert(name.to_owned(), state);
+    }
+
+    /// The sources, by name.
+    pub fn sources(&self) -> Vec<(String, SourceState)> {
+        lock(&self.sources).iter().map(|(name, state)| (name.clone(), state.clone())).collect()
+    }
+
+    /// The time of all writers of all sinks.
+    pub fn writer_times(&self) -> StageTimes {
+        self.sinks()
+            .iter()
+            .fold(StageTimes::default(), |sum, (_, sink)| sum.plus(&sink.clock.read()))
+    }
+
+    /// Why the engine is not ready; empty when it is.
+    pub fn obstacles(&self) -> Vec<String> {
+        let sources = self.sources().into_iter().filter_map(|(name, state)| match state {
+            SourceState::Starting => Some(format!("source {name} has no assignment yet")),
+            SourceState::Claiming { reason } => Some(format!("source {name}: {reason}")),
+            SourceState::Running { .. } | SourceState::Finished => None,
+        });
+        let sinks = self.sinks().into_iter().filter_map(|(name, sink)| {
+            sink.outage().map(|outage| {
+                let seconds = outage.since.elapsed().as_secs();
+                format!("sink {name} is away for {seconds} s: {}", outage.message)
+            })
+        });
+        sources.chain(sinks).collect()
+    }
+}
+
+/// A sink that takes nothing.
+#[derive(Clone, Debug)]
+pub struct Outage {
+    /// Since when.
+    pub since: Instant,
+    /// SQLSTATE or the like.
+    pub class: String,
+    /// What it said.
+    pub message: String,
+    warned: Instant,
+}
+
+/// The state of one sink.
+#[derive(Debug)]
+pub struct SinkStatus {
+    /// Time of all its writers.
+    pub clock: StageClock,
+    /// Number of writers.
+    pub writers: usize,
+    queue: Receiver<Flushed>,
+    outage: Mutex<Option<Outage>>,
+}
+
+impl SinkStatus {
+    /// The status of a sink that is fed by `queue`.
+    pub fn new(writers: usize, queue: Receiver<Flushed>) -> Self {
+        Self { clock: StageClock::default(), writers, queue, outage: Mutex::default() }
+    }
+
+    /// Batches that wait for a writer.
+    pub fn queue_depth(&self) -> usize {
+        self.queue.len()
+    }
+
+    /// Batches that may wait for a writer.
+    pub fn queue_capacity(&self) -> usize {
+        self.queue.capacity().unwrap_or(0)
+    }
+
+    /// The present outage.
+    pub fn outage(&self) -> Option<Outage> {
+        lock(&self.outage).clone()
+    }
+
+    /// A write met an outage. True if it is worth a line in the log.
+    pub fn degraded(&self, class: &str, message: &str) -> bool {
+        let now = Instant::now();
+        let mut outage = lock(&self.outage);
+        match &mut *outage {
+            Some(known) => {
+                known.class = class.to_owned();
+                known.message = message.to_owned();
+                let due = now.duration_since(known.warned) >= WARNING_INTERVAL;
+                if due {
+                    known.warned = now;
+                }
+                due
+            }
+            None => {
+                let (class, message) = (class.to_owned(), message.to_owned());
+                *outage = Some(Outage { since: now, class, message, warned: now });
+                true
+            }
+        }
+    }
+
+    /// A write went through.
+    pub fn recovered(&self) {
+        if let Some(outage) = lock(&self.outage).take() {
+            tracing::info!("the sink is back after {:.1} s", outage.since.elapsed().as_secs_f64());
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

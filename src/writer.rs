@@ -1,0 +1,221 @@
+//! The writer pool of a sink: gather, write, retry, acknowledge.
+
+use std::{
+    sync::Arc,
+    thread::JoinHandle,
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+use crossbeam_channel::{Receiver, RecvTimeoutError};
+
+use crate::{
+    batch::BatchPolicy,
+    error::Error,
+    lane::Outcome,
+    latency::Latency,
+    metrics,
+    route::Context,
+    shutdown::Shutdown,
+    sink::{Flushed, Sink, WriteError, Writer},
+    stage::Stage,
+    status::SinkStatus,
+    watchdog::Heart,
+};
+
+const WAIT_MAX: Duration = Duration::from_millis(250);
+const BACKOFF_MIN: Duration = Duration::from_millis(50);
+/// Low enough to resume within seconds of the sink's return, whatever the length of the outage.
+const BACKOFF_MAX: Duration = Duration::from_secs(2);
+/// A write set takes batches in until it holds this part of a full batch: merging is for the many
+/// small batches of quiet partitions, a full batch gains nothing by waiting for another.
+const GATHER_UNTIL: usize = 2;
+
+/// One thread of the pool.
+pub(crate) struct WriterThread {
+    sink_name: String,
+    writer: Box<dyn Writer>,
+    queue: Receiver<Flushed>,
+    /// A batch of another target, taken from the queue while gathering.
+    held: Option<Flushed>,
+    policy: BatchPolicy,
+    status: Arc<SinkStatus>,
+    latency: Arc<Latency>,
+    shutdown: Shutdown,
+}
+
+impl WriterThread {
+    /// Starts the writer threads of `sink`; they end when every sender of `queue` is gone.
+    ///
+    /// # Errors
+    /// When the system gives no thread.
+    pub(crate) fn spawn_all(
+        sink: &dyn Sink,
+        sink_name: &str,
+        queue: &Receiver<Flushed>,
+        status: &Arc<SinkStatus>,
+        context: &Context,
+    ) -> Result<Vec<JoinHandle<()>>, Error> {
+        let spawn = |number| {
+            let thread = Self {
+                sink_name: sink_name.to_owned(),
+                writer: sink.writer(Arc::clone(status)),
+                queue: queue.clone(),
+                held: None,
+                policy: context.policy,
+                status: Arc::clone(status),
+                latency: Arc::clone(&context.status.latency),
+                shutdown: context.shutdown.clone(),
+            };
+            let name = format!("write-{sink_name}-{number}");
+            context.watchdog.spawn(&name, move |heart| thread.run(heart))
+        };
+        (0..sink.writers()).map(spawn).collect()
+    }
+
+    fn run(mut self, heart: &Heart) {
+        loop {
+            heart.beat();
+            let waiting_since = Instant::now();
+            let first = match self.held.take() {
+                Some(held) => Ok(held),
+                None => self.queue.recv_timeout(WAIT_MAX),
+            };
+            self.status.clock.add(Stage::Gather, waiting_since.elapsed());
+            match first {
+                Ok(first) => {
+                    let mut batches = self.gather(first);
+                    self.write(&mut batches, heart);
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+        }
+    }
+
+    /// The batches that are ready for the same target, so that many quiet partitions cost few
+    /// transactions.
+    fn gather(&mut self, first: Flushed) -> Vec<Flushed> {
+        let target = first.lane.target;
+        let mut records = first.batch.records;
+        let mut bytes = first.batch.held_bytes();
+        let mut batches = vec![first];
+        while records < (self.policy.rows / GATHER_UNTIL) as u64
+            && bytes < self.policy.bytes / GATHER_UNTIL
+        {
+            let Ok(next) = self.queue.try_recv() else { break };
+            if next.lane.target != target {
+                self.held = Some(next);
+                break;
+            }
+            records += next.batch.records;
+            bytes += next.batch.held_bytes();
+            batches.push(next);
+        }
+        batches
+    }
+
+    /// Writes until every batch has found its fate: an outage is waited out, however long it is.
+    fn write(&mut self, batches: &mut Vec<Flushed>, heart: &Heart) {
+        let mut backoff = Backoff::default();
+        loop {
+            heart.beat();
+            settle_closed(batches);
+            let Some(first) = batches.first() else { break };
+            let target = first.lane.target;
+            let started = Instant::now();
+            let result = self.writer.write(target, batches, heart);
+            self.settle_written(batches, started.elapsed());
+            match result {
+                Ok(()) => {
+                    if batches.is_empty() {
+                        self.status.recovered();
+                        break;
+                    }
+                    self.shutdown.fail(Error::software(format!(
+                        "sink {} left a batch without an outcome",
+                        self.sink_name
+                    )));
+                }
+                Err(WriteError::Outage { class, message }) => {
+                    metrics::retry(&self.sink_name, &class);
+                    if self.status.degraded(&class, &message) {
+                        tracing::warn!(
+                            sink = self.sink_name,
+                            sqlstate = class,
+                            "sink is away, will try again for ever: {message}"
+                        );
+                    }
+                    let pause = backoff.next();
+                    self.status.clock.add(Stage::Retry, pause);
+                    std::thread::sleep(pause);
+                }
+                Err(WriteError::Halt(error)) => self.shutdown.fail(error),
+            }
+            if self.shutdown.has_failed() {
+                batches.iter().for_each(|flushed| flushed.lane.cancel());
+            }
+        }
+    }
+
+    fn settle_written(&self, batches: &mut Vec<Flushed>, took: Duration) {
+        let now_ms =
+            SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis() as i64);
+        for flushed in batches.extract_if(.., |flushed| flushed.outcome.is_some()) {
+            let outcome = flushed.outcome.unwrap_or(Outcome::Discarded);
+            if outcome == Outcome::Durable {
+                metrics::batch_written(&self.sink_name, took);
+                for (timestamp_ms, count) in &flushed.batch.timestamps_ms {
+                    let age_ms = (now_ms - timestamp_ms).max(0) as u64;
+                    self.latency.record(age_ms, u64::from(*count));
+                }
+            } else {
+                let key = &flushed.lane.key;
+                metrics::fenced();
+                tracing::warn!(
+                    topic = &*key.topic,
+                    partition = key.partition,
+                    target = &*key.target,
+                    "another owner has claimed this lane; the batch was not written here"
+                );
+            }
+            flushed.lane.settle(flushed.batch, outcome);
+        }
+    }
+}
+
+fn settle_closed(batches: &mut Vec<Flushed>) {
+    for flushed in batches.extract_if(.., |flushed| flushed.lane.is_closed()) {
+        let outcome = if flushed.lane.is_fenced() { Outcome::Fenced } else { Outcome::Discarded };
+        flushed.lane.settle(flushed.batch, outcome);
+    }
+}
+
+/// Doubling pauses with full jitter, so that the writers of many instances do not come back at once.
+#[derive(Debug, Default)]
+struct Backoff {
+    attempts: u32,
+}
+
+impl Backoff {
+    fn next(&mut self) -> Duration {
+        let bound = (BACKOFF_MIN * 2u32.pow(self.attempts.min(8))).min(BACKOFF_MAX);
+        self.attempts += 1;
+        // The clock's low digits are random enough to spread writers.
+        let nanos = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.subsec_nanos());
+        bound.mul_f64(0.5 + f64::from(nanos % 1000) / 2000.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_grow_up_to_a_bound() {
+        let mut backoff = Backoff::default();
+        let pauses: Vec<_> = (0..20).map(|_| backoff.next()).collect();
+        assert!(pauses[0] <= BACKOFF_MIN);
+        assert!(pauses.iter().all(|pause| *pause <= BACKOFF_MAX));
+        assert!(pauses[19] >= BACKOFF_MAX / 2);
+    }
+}
