@@ -257,7 +257,7 @@ fn what_is_wrong_with_a_sink_is_named() {
             r#"kind = "null""#,
             r#"kind = "nil""#,
             "tidegate.toml:23: sinks.nowhere.kind: expected one of `postgres`, `ndjson`, \
-             `null`, found `nil`",
+             `null`, `handler`, found `nil`",
         ),
         (
             "[sinks.nowhere]",
