@@ -62,13 +62,13 @@ fn a_key_with_escapes_is_its_field() {
 fn what_was_learnt_of_a_name_with_a_quote_lets_nothing_through() {
     let mut format = format(&[r#"a"b"#, r"c\n"]);
     let mut spans = [Span::ABSENT; 2];
-    let good = br#"{"a\"b":1,"c\\n":2}"#;
+    let good = br#"{"a\"b":1,"c\\n":2,"long":"enough"}"#;
     for _ in 0..2 {
         format.decode(&record(Some(good)), &mut spans).unwrap();
         assert_eq!(spans.map(|span| span.kind), [Kind::Number; 2]);
     }
-    format.decode(&record(Some(br#"{"a"b":1}"#)), &mut spans).unwrap_err();
-    format.decode(&record(Some(br#"{"a\"b":1,"c\n":2}"#)), &mut spans).unwrap();
+    format.decode(&record(Some(br#"{"a"b":1,"long":"enough"}"#)), &mut spans).unwrap_err();
+    format.decode(&record(Some(br#"{"a\"b":1,"c\n":2,"long":"enough"}"#)), &mut spans).unwrap();
     assert_eq!(spans.map(|span| span.kind), [Kind::Number, Kind::Absent]);
 }
 
@@ -404,6 +404,19 @@ proptest! {
         let at = find_break(&bytes, 0, &mut seen);
         prop_assert_eq!(at, slow.unwrap_or(bytes.len()));
         prop_assert!(bytes[..at].is_ascii() || seen & 0x8080_8080_8080_8080 != 0);
+    }
+}
+
+#[test]
+fn every_byte_but_a_digit_ends_the_digits() {
+    for length in 0..20 {
+        for byte in 0..=255_u8 {
+            for rest in [&b""[..], b"0", b"01234567"] {
+                let text = [&b"90817263549081726354"[..length], &[byte], rest].concat();
+                let digits = text.iter().take_while(|byte| byte.is_ascii_digit()).count();
+                assert_eq!(words::find_non_digit(&text, 0), digits, "{text:?}");
+            }
+        }
     }
 }
 

@@ -14,7 +14,7 @@ use crate::{
     error::{Error, ErrorKind},
     lane::LaneKey,
     record::Record,
-    rejection::Rejection,
+    rejection::{Reason, Rejection},
     row::Row,
     sink::{Checkpoints, Claimed, Encoder, Group, Target, TargetId, WriteError},
 };
@@ -151,6 +151,11 @@ impl Encoder for RowEncoder {
         layout: Layout,
         out: &mut Vec<u8>,
     ) -> Result<(), Rejection> {
+        if self.columns_for(layout).next().is_none() {
+            // COPY has no way to say "a row of defaults".
+            let message = "the record has none of the table's fields";
+            return Err(Rejection::record(Reason::MissingValue, message));
+        }
         // The inherent method of the same name.
         RowEncoder::encode(self, record, row, layout, out)
     }

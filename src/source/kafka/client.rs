@@ -41,6 +41,9 @@ pub(super) fn group_config(config: &Config, fetch_bytes: usize) -> ClientConfig 
         }
     };
     default("partition.assignment.strategy", "cooperative-sticky");
+    // After a crash the group gives the partitions on only when the dead member's session has run
+    // out. Heartbeats come from a thread of librdkafka's own, so 10 s (instead of 45) is no risk.
+    default("session.timeout.ms", "10000");
     default("fetch.wait.max.ms", "50");
     // A full queue is looked at again so soon; 1 s, the default, would starve the partition thread.
     default("fetch.queue.backoff.ms", "20");

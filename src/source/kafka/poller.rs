@@ -42,7 +42,7 @@ const POLL_MAX: Duration = Duration::from_millis(50);
 /// How long the consumer may take to leave the group and close.
 const CLOSE_MAX: Duration = Duration::from_secs(10);
 /// How long a member may keep a lane that another owner has claimed: longer than the group needs to
-/// find out by itself that this member was gone (session.timeout.ms is 45 s).
+/// find out by itself that this member was gone (session.timeout.ms).
 const FENCED_MAX: Duration = Duration::from_secs(60);
 
 type Found = (u64, Result<Option<Starts>, Error>);
