@@ -27,6 +27,8 @@ use crate::{
 
 /// Batches of a sink that may wait, for each of its writers.
 const QUEUE_PER_WRITER: usize = 4;
+/// How long a start waits for a database or for brokers that do not answer.
+const START_MAX: Duration = Duration::from_secs(30);
 /// Records that are looked at to make a missing table.
 const SAMPLE_RECORDS: usize = 1000;
 const TURN: Duration = Duration::from_millis(100);
@@ -192,7 +194,8 @@ impl Engine {
         Ok(match &self.config.sinks[name] {
             config::Sink::Postgres(config) => {
                 let runtime = self.runtime.handle().clone();
-                Arc::new(PostgresSink::new(name, config, runtime, context.shutdown.clone())?)
+                let shutdown = context.shutdown.clone();
+                Arc::new(PostgresSink::new(name, config, runtime, shutdown, START_MAX)?)
             }
             config::Sink::Ndjson(config) => Arc::new(NdjsonSink::new(name, &config.path)),
             config::Sink::Null => Arc::new(NullSink),
@@ -213,8 +216,8 @@ impl Engine {
                 name,
                 config.clone(),
                 Arc::clone(&context.memory),
-                Arc::clone(&context.status),
                 context.shutdown.clone(),
+                START_MAX,
             )),
             config::Source::Ndjson(config) => Box::new(NdjsonSource::new(name, &config.path)),
         })

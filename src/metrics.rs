@@ -68,7 +68,7 @@ metrics_table! {
     DEAD_LETTERS "tidegate_dead_letters_total" "counter" "reason" "Records that could not become rows, by reason, when they are found.";
     RETRIES "tidegate_write_retries_total" "counter" "sink, sqlstate" "Write sets to be tried again after an outage, by SQLSTATE.";
     REBALANCES "tidegate_rebalances_total" "counter" "kind" "Assignments, revocations and losses of partitions.";
-    COMMITS "tidegate_offset_commits_total" "counter" "outcome" "Kafka offset commits.";
+    COMMITS "tidegate_offset_commits_total" "counter" "outcome" "Kafka offset commits, as handed to the client.";
     CLAIMS "tidegate_claims_total" "counter" "" "Lanes claimed in the sink.";
     FENCED "tidegate_fenced_total" "counter" "" "Batches that were not written because another owner had claimed the lane.";
     KAFKA_ERRORS "tidegate_kafka_errors_total" "counter" "code" "Errors that the Kafka client reported.";

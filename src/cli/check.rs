@@ -1,6 +1,6 @@
 //! `tidegate check`
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use tokio::runtime::Runtime;
 
@@ -12,8 +12,10 @@ use crate::{
     shutdown::Shutdown,
     sink::postgres::{PostgresSink, catalog},
     source::kafka::KafkaSource,
-    status::Status,
 };
+
+/// Long enough for a slow answer, short enough to wait for.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 pub(super) fn run(arguments: &ConfigArgs) -> Result<(), Error> {
     let config = arguments.load()?;
@@ -61,10 +63,9 @@ fn check_sources(config: &Config, findings: &mut Findings) {
         let what = format!("routes.{} from {}", route.name, route.source);
         let result = match &config.sources[&route.source] {
             Source::Kafka(kafka) => {
-                let status = Arc::new(Status::new(Arc::clone(&memory)));
                 let (memory, shutdown) = (Arc::clone(&memory), Shutdown::default());
                 let source =
-                    KafkaSource::new(&route.source, kafka.clone(), memory, status, shutdown);
+                    KafkaSource::new(&route.source, kafka.clone(), memory, shutdown, PATIENCE);
                 source.check(&route.topics).map(|counts| {
                     let shown = route.topics.iter().zip(counts);
                     let shown: Vec<_> =
@@ -90,8 +91,9 @@ fn check_targets(config: &Config, findings: &mut Findings) -> Result<(), Error> 
             let Sink::Postgres(postgres) = &config.sinks[&target.sink] else { continue };
             let what = format!("routes.{} to {}", route.name, target.sink);
             let handle = runtime.handle().clone();
-            let result = PostgresSink::new(&target.sink, postgres, handle, Shutdown::default())
-                .and_then(|sink| check_table(&sink, target));
+            let result =
+                PostgresSink::new(&target.sink, postgres, handle, Shutdown::default(), PATIENCE)
+                    .and_then(|sink| check_table(&sink, target));
             findings.add(&what, result);
         }
     }

@@ -12,10 +12,10 @@ use crate::{
     shutdown::Shutdown,
     sink::postgres::ddl,
     source::{Source as _, kafka::KafkaSource},
-    status::Status,
 };
 
 const SAMPLE_RECORDS: usize = 1000;
+const PATIENCE: Duration = Duration::from_secs(5);
 
 #[derive(Debug, Args)]
 pub(super) struct InitArgs {
@@ -53,8 +53,7 @@ pub(super) fn run(arguments: &InitArgs) -> Result<(), Error> {
         properties,
     };
     let memory = Arc::new(Memory::new(64 << 20, 4 << 20));
-    let status = Arc::new(Status::new(Arc::clone(&memory)));
-    let source = KafkaSource::new("init", config, memory, status, Shutdown::default());
+    let source = KafkaSource::new("init", config, memory, Shutdown::default(), PATIENCE);
     let samples = source.sample(std::slice::from_ref(&arguments.topic), SAMPLE_RECORDS)?;
     let fields = detect::detect(&samples);
     if fields.is_empty() {

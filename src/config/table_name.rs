@@ -5,7 +5,7 @@ use std::fmt;
 /// The name of a table, as the catalog has it: unquoted, and case matters.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TableName {
-    /// The schema; `None` leaves it to the connection's `search_path`.
+    /// The schema; `None` is `public`.
     pub schema: Option<String>,
     /// The table.
     pub name: String,

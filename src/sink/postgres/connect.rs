@@ -14,10 +14,12 @@ use crate::error::Error;
 const CONNECT_MAX: Duration = Duration::from_secs(5);
 
 /// Settings of each session. The server's own bounds come second to the client's deadlines:
-/// statement_timeout does not end a COPY that waits for data from the client.
+/// statement_timeout does not end a COPY that waits for data from the client. The search path is
+/// fixed: with the default, "$user", public, the schema that tidegate makes would catch the tables of
+/// a role of the same name.
 const SESSION: &str = "SET application_name = 'tidegate'; SET lock_timeout = '5s'; \
      SET statement_timeout = '60s'; SET idle_in_transaction_session_timeout = '30s'; \
-     SET client_min_messages = 'warning'; SET timezone = 'UTC'; SET datestyle = 'ISO, YMD'";
+     SET search_path = public; SET client_min_messages = 'warning'; SET timezone = 'UTC'; SET datestyle = 'ISO, YMD'";
 
 /// Builds the pool of one sink: a connection for each writer and two for claims and catalog.
 ///

@@ -32,8 +32,6 @@ use crate::{
     status::SinkStatus,
 };
 
-/// How long a start waits for a database that is not there.
-const START_MAX: Duration = Duration::from_secs(30);
 const START_PAUSE: Duration = Duration::from_millis(500);
 
 /// What the targets and writers of one sink share.
@@ -57,10 +55,12 @@ pub struct PostgresSink {
     shared: Arc<Shared>,
     writers: usize,
     shutdown: Shutdown,
+    patience: Duration,
 }
 
 impl PostgresSink {
-    /// A sink; connects when its first target is opened.
+    /// A sink; connects when its first target is opened, and waits for so long for a database that
+    /// is not there.
     ///
     /// # Errors
     /// When the URL or the certificates cannot be used.
@@ -69,6 +69,7 @@ impl PostgresSink {
         config: &config::PostgresSink,
         runtime: Handle,
         shutdown: Shutdown,
+        patience: Duration,
     ) -> Result<Self, Error> {
         let pool = connect::pool(config.url.expose(), config.ca_file.as_deref(), config.writers)
             .map_err(|error| Error::new(error.kind, format!("sinks.{name}: {error}")))?;
@@ -80,7 +81,7 @@ impl PostgresSink {
             runtime,
             targets: Mutex::default(),
         };
-        Ok(Self { shared: Arc::new(shared), writers: config.writers, shutdown })
+        Ok(Self { shared: Arc::new(shared), writers: config.writers, shutdown, patience })
     }
 
     /// Asks, and asks again while the database is away, for as long as a start may wait.
@@ -89,7 +90,7 @@ impl PostgresSink {
         mut question: impl AsyncFnMut(&mut Object) -> Result<T, PgError>,
     ) -> Result<T, Error> {
         let name = &self.shared.name;
-        let deadline = Instant::now() + START_MAX;
+        let deadline = Instant::now() + self.patience;
         let mut warned = false;
         loop {
             let answer = self.shared.runtime.block_on(async {

@@ -3,20 +3,20 @@
 use std::{
     collections::VecDeque,
     sync::{
-        Arc, Mutex, PoisonError,
+        Mutex, PoisonError,
         atomic::{AtomicBool, Ordering::Relaxed},
     },
 };
 
 use rdkafka::{
-    ClientConfig, ClientContext, Statistics, TopicPartitionList,
+    ClientConfig, ClientContext, TopicPartitionList,
     config::RDKafkaLogLevel,
     consumer::{BaseConsumer, Consumer as _, ConsumerContext, RebalanceProtocol},
-    error::{KafkaError, KafkaResult, RDKafkaErrorCode},
+    error::KafkaError,
     types::RDKafkaRespErr,
 };
 
-use crate::{config::KafkaSource as Config, metrics, status::Status};
+use crate::{config::KafkaSource as Config, metrics};
 
 /// What any client of this source needs.
 pub(super) fn base_config(config: &Config) -> ClientConfig {
@@ -54,7 +54,6 @@ pub(super) fn group_config(config: &Config, fetch_bytes: usize) -> ClientConfig 
         .set("enable.auto.offset.store", "false")
         // Positions are always given as numbers; one that is not there is an error, never a reset.
         .set("auto.offset.reset", "error")
-        .set("statistics.interval.ms", "1000")
         .set("enable.partition.eof", "false")
         .set("queued.max.messages.kbytes", (fetch_bytes / 1024).max(1).to_string())
         .set("fetch.message.max.bytes", fetch_bytes.clamp(64 << 10, 1 << 20).to_string())
@@ -78,16 +77,14 @@ pub(super) enum Rebalance {
 #[derive(Debug)]
 pub(super) struct Client {
     source: String,
-    status: Arc<Status>,
     rebalances: Mutex<VecDeque<Rebalance>>,
     closing: AtomicBool,
 }
 
 impl Client {
-    pub(super) fn new(source: &str, status: Arc<Status>) -> Self {
+    pub(super) fn new(source: &str) -> Self {
         Self {
             source: source.to_owned(),
-            status,
             rebalances: Mutex::default(),
             closing: AtomicBool::new(false),
         }
@@ -104,17 +101,6 @@ impl Client {
 }
 
 impl ClientContext for Client {
-    fn stats(&self, statistics: Statistics) {
-        for lane in self.status.lanes() {
-            let topic = statistics.topics.get(&*lane.key.topic);
-            let partition = topic.and_then(|topic| topic.partitions.get(&lane.key.partition));
-            if let Some(high) = partition.map(|p| p.ls_offset.max(p.hi_offset)).filter(|h| *h >= 0)
-            {
-                lane.set_high_watermark(high);
-            }
-        }
-    }
-
     fn error(&self, error: KafkaError, reason: &str) {
         let code =
             error.rdkafka_error_code().map_or_else(|| "other".to_owned(), |c| format!("{c:?}"));
@@ -152,21 +138,5 @@ impl ConsumerContext for Client {
             _ => Rebalance::Revoke(partitions),
         };
         self.rebalances.lock().unwrap_or_else(PoisonError::into_inner).push_back(rebalance);
-    }
-
-    fn commit_callback(&self, result: KafkaResult<()>, _offsets: &TopicPartitionList) {
-        match result {
-            Ok(()) => metrics::offset_commit(true),
-            Err(KafkaError::ConsumerCommit(RDKafkaErrorCode::NoOffset)) => {}
-            // During a rebalance or while a coordinator moves this is normal; the frontier is
-            // stored and goes with the next commit.
-            Err(error) => {
-                metrics::offset_commit(false);
-                tracing::warn!(
-                    source = self.source,
-                    "offsets were not committed, will be with the next: {error}"
-                );
-            }
-        }
     }
 }

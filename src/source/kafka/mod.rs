@@ -8,6 +8,7 @@ mod client;
 mod partition;
 mod poller;
 mod position;
+mod watermark;
 
 use std::{
     sync::Arc,
@@ -32,13 +33,10 @@ use crate::{
     route::{Context, Route},
     shutdown::Shutdown,
     sink::{Group, postgres::catalog::nearest},
-    status::Status,
 };
 
 /// How long one question to the brokers may take.
 const ASK_MAX: Duration = Duration::from_secs(10);
-/// How long a start waits for brokers that do not answer.
-const START_MAX: Duration = Duration::from_secs(30);
 const PAUSE: Duration = Duration::from_millis(500);
 
 /// Topics of one Kafka cluster, read by one consumer group.
@@ -46,20 +44,21 @@ pub struct KafkaSource {
     name: String,
     config: Config,
     memory: Arc<Memory>,
-    status: Arc<Status>,
     shutdown: Shutdown,
+    patience: Duration,
 }
 
 impl KafkaSource {
-    /// A source; connects when it is sampled or started.
+    /// A source; connects when it is sampled or started, and waits for so long for brokers that do
+    /// not answer.
     pub fn new(
         name: &str,
         config: Config,
         memory: Arc<Memory>,
-        status: Arc<Status>,
         shutdown: Shutdown,
+        patience: Duration,
     ) -> Self {
-        Self { name: name.to_owned(), config, memory, status, shutdown }
+        Self { name: name.to_owned(), config, memory, shutdown, patience }
     }
 
     /// Numbers of partitions of the topics, in order.
@@ -68,7 +67,7 @@ impl KafkaSource {
         consumer: &BaseConsumer,
         topics: &[String],
     ) -> Result<Vec<usize>, Error> {
-        let deadline = Instant::now() + START_MAX;
+        let deadline = Instant::now() + self.patience;
         let metadata = loop {
             let metadata =
                 consumer.client().fetch_metadata(None, ASK_MAX.min(Duration::from_secs(5)));
@@ -202,7 +201,7 @@ impl Source for KafkaSource {
         let fetch_bytes = self.memory.fetch_bytes(counts.iter().sum());
         let config = client::group_config(&self.config, fetch_bytes);
         let consumer: BaseConsumer<Client> = config
-            .create_with_context(Client::new(&self.name, Arc::clone(&self.status)))
+            .create_with_context(Client::new(&self.name))
             .map_err(|error| self.misconfigured(&error))?;
         let cluster_id = consumer.client().fetch_cluster_id(ASK_MAX).unwrap_or_default();
         let group = Arc::new(Group { name: self.config.group.clone(), cluster_id });

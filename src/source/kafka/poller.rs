@@ -10,7 +10,11 @@
 //! another member owns by then.
 
 use std::{
-    sync::{Arc, atomic::AtomicBool},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    thread::JoinHandle,
     time::{Duration, Instant},
 };
 
@@ -26,6 +30,7 @@ use super::{
     client::{Client, Rebalance},
     partition::{PartitionReader, shown},
     position::{PartitionKey, Positions, Starts},
+    watermark::Watermarks,
 };
 use crate::{
     batch::Trigger,
@@ -58,6 +63,8 @@ pub(super) struct Poller {
     found: (Sender<Found>, Receiver<Found>),
     next_pending: u64,
     fenced_since: Option<Instant>,
+    ended: Arc<AtomicBool>,
+    watermarks: Option<JoinHandle<()>>,
 }
 
 impl Poller {
@@ -80,11 +87,24 @@ impl Poller {
             found: crossbeam_channel::unbounded(),
             next_pending: 0,
             fenced_since: None,
+            ended: Arc::default(),
+            watermarks: None,
         }
     }
 
     pub(super) fn run(mut self, heart: &Heart) {
         let mut committed_at = Instant::now();
+        let watermarks = Watermarks {
+            consumer: Arc::clone(&self.consumer),
+            topics: self.routes.iter().flat_map(|route| route.topics.clone()).collect(),
+            status: Arc::clone(&self.context.status),
+            ended: Arc::clone(&self.ended),
+        };
+        let name = format!("lag-{}", self.name);
+        match self.context.watchdog.spawn(&name, move |heart| watermarks.run(heart)) {
+            Ok(thread) => self.watermarks = Some(thread),
+            Err(error) => self.context.shutdown.fail(error),
+        }
         while !self.context.shutdown.is_requested() {
             heart.beat();
             if let Err(error) = self.turn(heart) {
@@ -278,8 +298,12 @@ impl Poller {
         if let Err(error) = self.consumer.store_offsets(&moved) {
             tracing::debug!(source = self.name, "offsets not stored: {error}");
         }
+        // An asynchronous commit's answer goes to a callback that the client serves only where one
+        // is set in its C configuration (rd_kafka_cgrp_propagate_commit_result); a commit that
+        // failed is made good by the next.
         match self.consumer.commit_consumer_state(mode) {
-            Ok(()) | Err(KafkaError::ConsumerCommit(RDKafkaErrorCode::NoOffset)) => {}
+            Ok(()) => metrics::offset_commit(true),
+            Err(KafkaError::ConsumerCommit(RDKafkaErrorCode::NoOffset)) => {}
             Err(error) => {
                 metrics::offset_commit(false);
                 tracing::warn!(source = self.name, "offsets not committed: {error}");
@@ -348,9 +372,14 @@ impl Poller {
         }
         self.assignment.release(&keys, &self.context.status);
         let was_pending = !self.assignment.pending.is_empty();
-        for pending in self.assignment.pending.drain(..) {
-            pending.cancelled.store(true, std::sync::atomic::Ordering::Relaxed);
-            while !pending.thread.is_finished() {
+        // Whoever else holds the consumer ends before it is closed.
+        self.ended.store(true, Relaxed);
+        let pending = self.assignment.pending.drain(..).map(|pending| {
+            pending.cancelled.store(true, Relaxed);
+            pending.thread
+        });
+        for thread in pending.chain(self.watermarks.take()) {
+            while !thread.is_finished() {
                 heart.beat();
                 std::thread::sleep(Duration::from_millis(5));
             }
