@@ -1,9 +1,6 @@
 //! The admin server: /metrics, /livez, /readyz, /status.
 
-use std::{
-    net::SocketAddr,
-    sync::{Arc, atomic::Ordering::Relaxed},
-};
+use std::{net::SocketAddr, sync::Arc};
 
 use axum::{
     Json, Router,
@@ -122,14 +119,14 @@ fn status_of(status: &Status) -> Value {
         .lanes()
         .iter()
         .map(|lane| {
-            let counts = &lane.counts;
+            let counts = lane.counts();
             json!({
                 "topic": &*lane.key.topic, "partition": lane.key.partition, "target": &*lane.key.target,
                 "durable_offset": lane.durable(), "high_watermark": lane.high_watermark(),
-                "lag_records": lane.lag(), "consumed": counts.consumed.load(Relaxed),
-                "written": counts.written.load(Relaxed),
-                "dead_lettered": counts.dead_lettered.load(Relaxed),
-                "in_flight": counts.in_flight.load(Relaxed), "fenced": lane.is_fenced(),
+                "lag_records": lane.lag(), "consumed": counts.consumed,
+                "written": counts.written,
+                "dead_lettered": counts.dead_lettered,
+                "in_flight": counts.in_flight, "fenced": lane.is_fenced(),
             })
         })
         .collect();

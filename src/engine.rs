@@ -113,7 +113,12 @@ impl Engine {
     /// # Errors
     /// The failure that ended it. Nothing is committed past what is durable.
     pub fn run(mut self) -> Result<(), Error> {
-        let (routes, feeds) = self.open()?;
+        let (routes, feeds) = match self.open() {
+            Ok(opened) => opened,
+            // Told to stop while waiting for a database, a broker or a first record.
+            Err(_) if self.context.shutdown.is_requested() => return Ok(()),
+            Err(error) => return Err(error),
+        };
         let writers = self.start_writers(&feeds)?;
         let mut sources = Vec::new();
         for (name, routes) in routes {

@@ -4,10 +4,8 @@
 //! that makes them durable, the source that commits the frontier, and whoever reads the status.
 
 use std::sync::{
-    Arc,
-    atomic::{
-        AtomicI64, AtomicU8, AtomicU64, Ordering::Acquire, Ordering::Relaxed, Ordering::Release,
-    },
+    Arc, Mutex, PoisonError,
+    atomic::{AtomicI64, AtomicU8, Ordering::Acquire, Ordering::Relaxed, Ordering::Release},
 };
 
 use crossbeam_channel::Sender;
@@ -80,24 +78,22 @@ pub struct Lane {
     state: AtomicU8,
     durable: AtomicI64,
     high_watermark: AtomicI64,
-    /// Counters of the conservation law.
-    pub counts: Counts,
+    counts: Mutex<Counts>,
 }
 
-/// consumed = written + dead-lettered + in flight, for the records of this assignment.
-///
-/// Each is counted where it happens: consumed and in flight by the partition thread, written and
-/// dead-lettered by the writer.
-#[derive(Debug, Default)]
+/// Where the records of this assignment are: consumed = written + dead-lettered + in flight, in
+/// every snapshot. The partition thread counts what it takes in, the writer what it makes durable
+/// and the records that this settles: a row lost on the way breaks the sum.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
     /// Records taken in.
-    pub consumed: AtomicU64,
+    pub consumed: u64,
     /// Rows that are durable.
-    pub written: AtomicU64,
+    pub written: u64,
     /// Dead letters that are durable.
-    pub dead_lettered: AtomicU64,
+    pub dead_lettered: u64,
     /// Records in the open batch and in the one on its way.
-    pub in_flight: AtomicU64,
+    pub in_flight: u64,
 }
 
 impl Lane {
@@ -121,7 +117,7 @@ impl Lane {
             state: AtomicU8::new(ACTIVE),
             durable: AtomicI64::new(position),
             high_watermark: AtomicI64::new(-1),
-            counts: Counts::default(),
+            counts: Mutex::default(),
         }
     }
 
@@ -145,6 +141,18 @@ impl Lane {
         self.high_watermark().map(|high| (high - self.durable()).max(0) as u64)
     }
 
+    /// The partition thread took records in.
+    pub fn take_in(&self, records: u64) {
+        let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        counts.consumed += records;
+        counts.in_flight += records;
+    }
+
+    /// Where its records are, at this moment.
+    pub fn counts(&self) -> Counts {
+        *self.counts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Nothing more of it may be written: its partition goes to another owner.
     pub fn cancel(&self) {
         // A lane that is fenced stays so: that is the stronger fact.
@@ -165,9 +173,10 @@ impl Lane {
     pub fn settle(&self, batch: Batch, outcome: Outcome) {
         match outcome {
             Outcome::Durable => {
-                let dead_letters = batch.dead_letters.len() as u64;
-                self.counts.written.fetch_add(batch.rows(), Relaxed);
-                self.counts.dead_lettered.fetch_add(dead_letters, Relaxed);
+                let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+                counts.written += batch.rows();
+                counts.dead_lettered += batch.dead_letters.len() as u64;
+                counts.in_flight -= batch.records;
                 self.durable.store(batch.end, Release);
             }
             Outcome::Fenced => self.state.store(FENCED, Release),

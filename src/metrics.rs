@@ -12,6 +12,7 @@ use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use crate::{
     batch::Trigger,
     error::Error,
+    lane::{Counts, Lane},
     latency::BOUNDS_MS,
     rejection::Reason,
     stage::{Stage, StageTimes},
@@ -175,22 +176,22 @@ pub fn render_live(status: &Status) -> String {
 }
 
 fn render_lanes(page: &mut Page, status: &Status) {
-    use std::sync::atomic::Ordering::Relaxed;
-    type Read = fn(&crate::lane::Lane) -> Option<f64>;
+    type Read = fn(&Lane, &Counts) -> Option<f64>;
     let series: [(&str, Read); 7] = [
-        (CONSUMED, |lane| Some(lane.counts.consumed.load(Relaxed) as f64)),
-        (WRITTEN, |lane| Some(lane.counts.written.load(Relaxed) as f64)),
-        (DEAD_LETTERED, |lane| Some(lane.counts.dead_lettered.load(Relaxed) as f64)),
-        (IN_FLIGHT, |lane| Some(lane.counts.in_flight.load(Relaxed) as f64)),
-        (DURABLE, |lane| Some(lane.durable() as f64)),
-        (HIGH_WATERMARK, |lane| lane.high_watermark().map(|high| high as f64)),
-        (LAG, |lane| lane.lag().map(|lag| lag as f64)),
+        (CONSUMED, |_, counts| Some(counts.consumed as f64)),
+        (WRITTEN, |_, counts| Some(counts.written as f64)),
+        (DEAD_LETTERED, |_, counts| Some(counts.dead_lettered as f64)),
+        (IN_FLIGHT, |_, counts| Some(counts.in_flight as f64)),
+        (DURABLE, |lane, _| Some(lane.durable() as f64)),
+        (HIGH_WATERMARK, |lane, _| lane.high_watermark().map(|high| high as f64)),
+        (LAG, |lane, _| lane.lag().map(|lag| lag as f64)),
     ];
-    let lanes = status.lanes();
+    // One snapshot for the whole page: the sum of the counts holds on it.
+    let lanes: Vec<_> = status.lanes().into_iter().map(|lane| (lane.counts(), lane)).collect();
     for (name, read) in series {
         page.head(name);
-        for lane in &lanes {
-            let Some(value) = read(lane) else { continue };
+        for (counts, lane) in &lanes {
+            let Some(value) = read(lane, counts) else { continue };
             let partition = lane.key.partition.to_string();
             let labels = [
                 ("topic", &*lane.key.topic),

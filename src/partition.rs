@@ -6,7 +6,7 @@
 use std::{
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, Ordering::Acquire, Ordering::Relaxed, Ordering::Release},
+        atomic::{AtomicBool, Ordering::Acquire, Ordering::Release},
     },
     time::{Duration, Instant},
 };
@@ -67,7 +67,6 @@ pub(crate) struct LaneFeed {
     pub(crate) keeps_originals: bool,
     open: Batch,
     spare: Option<Batch>,
-    in_flight_records: u64,
     unpublished: u64,
     frontier: Frontier,
 }
@@ -87,7 +86,6 @@ impl LaneFeed {
             keeps_originals,
             open: Batch::new(position),
             spare: None,
-            in_flight_records: 0,
             unpublished: 0,
             frontier: Frontier::new(position),
         }
@@ -121,9 +119,7 @@ impl LaneFeed {
     }
 
     fn publish_counts(&mut self) {
-        let counts = &self.lane.counts;
-        counts.consumed.fetch_add(std::mem::take(&mut self.unpublished), Relaxed);
-        counts.in_flight.store(self.open.records + self.in_flight_records, Relaxed);
+        self.lane.take_in(std::mem::take(&mut self.unpublished));
     }
 }
 
@@ -289,7 +285,6 @@ impl Partition {
         let mut batch = std::mem::replace(&mut feed.open, next);
         batch.trigger = trigger;
         metrics::batch_closed(trigger, batch.rows(), batch.encoded_bytes());
-        feed.in_flight_records = batch.records;
         let flushed = Flushed { lane: Arc::clone(&feed.lane), batch, outcome: None };
         let queue = feed.queue.clone();
         self.send(&queue, flushed, heart);
@@ -345,7 +340,6 @@ impl Partition {
         let feed = &mut self.lanes[acknowledgement.index];
         if acknowledgement.outcome == Outcome::Durable {
             feed.frontier.arrive();
-            feed.in_flight_records = 0;
         }
         feed.spare = Some(acknowledgement.batch);
     }

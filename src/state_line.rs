@@ -1,7 +1,7 @@
 //! One line of state now and then, for the log.
 
 use std::{
-    sync::{Arc, atomic::Ordering::Relaxed},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -37,7 +37,7 @@ impl StateLine {
             return;
         }
         let status = &self.status;
-        let written: u64 = status.lanes().iter().map(|l| l.counts.written.load(Relaxed)).sum();
+        let written: u64 = status.lanes().iter().map(|lane| lane.counts().written).sum();
         let latency = status.latency.read();
         let partition_times = status.partition_clock.read();
         let writer_times = status.writer_times();

@@ -40,7 +40,8 @@ use crate::{
 
 /// The deadline of one transaction. The server's own timeouts do not end a COPY that waits for the
 /// client, nor do they help when the server is what has stopped.
-const TRANSACTION_MAX: Duration = Duration::from_secs(40);
+/// With the wait for a connection it stays below what the watchdog takes for silence.
+const TRANSACTION_MAX: Duration = Duration::from_secs(30);
 /// Bytes handed to the driver at once: large enough to make its per-message work vanish, small
 /// enough to stay in the cache between encoding buffer and socket.
 const CHUNK_BYTES: usize = 64 << 10;
@@ -146,6 +147,7 @@ impl PostgresWriter {
             if self.in_doubt {
                 self.resolve(batches).await?;
                 self.in_doubt = false;
+                heart.beat();
             }
             let mut open: Vec<&mut Flushed> =
                 batches.iter_mut().filter(|flushed| flushed.outcome.is_none()).collect();
@@ -195,11 +197,12 @@ impl PostgresWriter {
                 self.in_doubt |= failure.in_doubt;
                 return Err(failure.error);
             }
-            let (segment, row) = match (failure.segment, failure.error.copy_line) {
-                (Some(segment), Some(line)) => (segment, line - 1),
+            let culprit = match (failure.segment, failure.error.copy_line) {
+                (Some(segment), Some(line)) => Some((segment, line.saturating_sub(1))),
                 // A trigger or a constraint at the end: no line tells the row.
                 _ => self.search(target, &mut flushed.batch, heart).await?,
             };
+            let Some((segment, row)) = culprit else { return Err(failure.error) };
             let range = flushed.batch.segments.get(segment).and_then(|s| rows(&s.bytes).nth(row));
             let Some(range) = range else { return Err(failure.error) };
             let PgError { code, message, .. } = &failure.error;
@@ -216,8 +219,14 @@ impl PostgresWriter {
         target: &PgTarget,
         batch: &mut Batch,
         heart: &Heart,
-    ) -> Result<(usize, usize), PgError> {
+    ) -> Result<Option<(usize, usize)>, PgError> {
         let total = batch.rows() as usize;
+        match self.probe(target, batch, total).await {
+            // The rows are not what Postgres refuses: no row may be blamed.
+            Ok(()) => return Ok(None),
+            Err(Failure { error, .. }) if error.fault == Fault::Row => {}
+            Err(failure) => return Err(failure.error),
+        }
         let (mut passes, mut fails) = (0, total);
         while fails - passes > 1 {
             heart.beat();
@@ -231,11 +240,11 @@ impl PostgresWriter {
         let mut row = fails.saturating_sub(1);
         for (index, segment) in batch.segments.iter().enumerate() {
             if row < segment.rows as usize {
-                return Ok((index, row));
+                return Ok(Some((index, row)));
             }
             row -= segment.rows as usize;
         }
-        Err(PgError::outage("XX000", "Postgres refuses a batch without rows"))
+        Ok(None)
     }
 
     /// Tries the first `count` rows and rolls them back.

@@ -44,6 +44,8 @@ use crate::{
 };
 
 const POLL_MAX: Duration = Duration::from_millis(50);
+/// How long a commit may take when partitions are given up.
+const COMMIT_MAX: Duration = Duration::from_secs(5);
 /// How long the consumer may take to leave the group and close.
 const CLOSE_MAX: Duration = Duration::from_secs(10);
 /// How long a member may keep a lane that another owner has claimed: longer than the group needs to
@@ -112,7 +114,7 @@ impl Poller {
             }
             if committed_at.elapsed() >= self.config.commit_interval {
                 committed_at = Instant::now();
-                self.commit(CommitMode::Async);
+                self.commit();
             }
         }
         self.close(heart);
@@ -124,7 +126,7 @@ impl Poller {
         while let Some(rebalance) = self.consumer.context().next_rebalance() {
             match rebalance {
                 Rebalance::Assign(partitions) => self.prepare(&partitions)?,
-                Rebalance::Revoke(partitions) => self.revoke(&partitions, heart),
+                Rebalance::Revoke(partitions) => self.revoke(&partitions, heart)?,
             }
         }
         while let Ok((number, found)) = self.found.1.try_recv() {
@@ -265,7 +267,7 @@ impl Poller {
     }
 
     /// Partitions are taken away: drains what is in flight, stores how far it came, lets go.
-    fn revoke(&mut self, partitions: &TopicPartitionList, heart: &Heart) {
+    fn revoke(&mut self, partitions: &TopicPartitionList, heart: &Heart) -> Result<(), Error> {
         // Cleared by the unassign below.
         let lost = self.consumer.assignment_lost();
         metrics::rebalance(if lost { "lost" } else { "revoke" });
@@ -276,38 +278,58 @@ impl Poller {
         self.assignment.stop(&keys, Trigger::Revoke, deadline);
         self.assignment.join(&keys, || heart.beat());
         if !lost {
-            self.commit(CommitMode::Sync);
+            self.commit_and_wait(heart);
         }
         self.assignment.release(&keys, &self.context.status);
-        self.call_unassign(partitions);
+        self.call_unassign(partitions)?;
         self.tell_state();
+        Ok(())
     }
 
-    /// Stores the frontiers and commits them.
-    fn commit(&mut self, mode: CommitMode) {
+    /// Stores the frontiers; says whether any has moved.
+    fn store(&mut self) -> bool {
         let moved = match self.assignment.moved_frontiers() {
-            Ok(moved) if moved.count() > 0 => moved,
-            Ok(_) => return,
+            Ok(moved) => moved,
             Err(error) => {
                 tracing::warn!(source = self.name, "cannot list the frontiers: {error}");
-                return;
+                return false;
             }
         };
+        if moved.count() == 0 {
+            return false;
+        }
         // A partition that librdkafka no longer counts as assigned is refused by itself: its next
         // owner decides.
         if let Err(error) = self.consumer.store_offsets(&moved) {
             tracing::debug!(source = self.name, "offsets not stored: {error}");
         }
-        // An asynchronous commit's answer goes to a callback that the client serves only where one
-        // is set in its C configuration (rd_kafka_cgrp_propagate_commit_result); a commit that
-        // failed is made good by the next.
-        match self.consumer.commit_consumer_state(mode) {
-            Ok(()) => metrics::offset_commit(true),
-            Err(KafkaError::ConsumerCommit(RDKafkaErrorCode::NoOffset)) => {}
-            Err(error) => {
-                metrics::offset_commit(false);
-                tracing::warn!(source = self.name, "offsets not committed: {error}");
+        true
+    }
+
+    fn commit(&mut self) {
+        if self.store() {
+            commit_stored(&self.consumer, CommitMode::Async);
+        }
+    }
+
+    /// Commits and waits for the answer, but not for ever: with the coordinator away, the client
+    /// would wait as long as it takes. What is not committed is read again at least once, or not
+    /// at all where the sink keeps checkpoints.
+    fn commit_and_wait(&mut self, heart: &Heart) {
+        self.store();
+        let consumer = Arc::clone(&self.consumer);
+        let commit = std::thread::spawn(move || commit_stored(&consumer, CommitMode::Sync));
+        let deadline = Instant::now() + COMMIT_MAX;
+        while !commit.is_finished() {
+            heart.beat();
+            if Instant::now() >= deadline {
+                tracing::warn!(
+                    source = self.name,
+                    "the offsets were not committed in {COMMIT_MAX:?}"
+                );
+                return;
             }
+            std::thread::sleep(Duration::from_millis(1));
         }
     }
 
@@ -319,14 +341,13 @@ impl Poller {
         called.map_err(|error| self.broken(&error))
     }
 
-    fn call_unassign(&self, partitions: &TopicPartitionList) {
+    fn call_unassign(&self, partitions: &TopicPartitionList) -> Result<(), Error> {
         let called = match self.consumer.rebalance_protocol() {
             RebalanceProtocol::Cooperative => self.consumer.incremental_unassign(partitions),
             _ => self.consumer.unassign(),
         };
-        if let Err(error) = called {
-            tracing::warn!(source = self.name, "unassign: {error}");
-        }
+        // Without this call the group would wait for ever: a restart joins it afresh.
+        called.map_err(|error| Error::new(ErrorKind::Temporary, self.broken(&error).message))
     }
 
     fn broken(&self, error: &KafkaError) -> Error {
@@ -368,7 +389,7 @@ impl Poller {
         } else {
             self.assignment.stop(&keys, Trigger::Shutdown, self.context.drain_deadline());
             self.assignment.join(&keys, || heart.beat());
-            self.commit(CommitMode::Sync);
+            self.commit_and_wait(heart);
         }
         self.assignment.release(&keys, &self.context.status);
         let was_pending = !self.assignment.pending.is_empty();
@@ -418,4 +439,18 @@ fn keys_of(partitions: &TopicPartitionList) -> Vec<PartitionKey> {
         .iter()
         .map(|element| (Arc::from(element.topic()), element.partition()))
         .collect()
+}
+
+/// Commits what is stored. An asynchronous commit's answer goes to a callback that the client serves
+/// only where one is set in its C configuration (rd_kafka_cgrp_propagate_commit_result); a commit
+/// that failed is made good by the next.
+fn commit_stored(consumer: &BaseConsumer<Client>, mode: CommitMode) {
+    match consumer.commit_consumer_state(mode) {
+        Ok(()) => metrics::offset_commit(true),
+        Err(KafkaError::ConsumerCommit(RDKafkaErrorCode::NoOffset)) => {}
+        Err(error) => {
+            metrics::offset_commit(false);
+            tracing::warn!("offsets not committed: {error}");
+        }
+    }
 }
