@@ -4,8 +4,8 @@ use std::{fmt, sync::Arc};
 
 use super::{Encoder, Flushed, Sink, Target, TargetId, WriteError, Writer};
 use crate::{
-    batch::Layout, config, detect::Sample, error::Error, lane::Outcome, record::Record,
-    rejection::Rejection, row::Row, status::SinkStatus, watchdog::Heart,
+    config, detect::Sample, error::Error, lane::Outcome, record::Record, status::SinkStatus,
+    watchdog::Heart,
 };
 
 type Handle = dyn Fn(&Record<'_>) -> Result<(), WriteError> + Send + Sync;
@@ -63,17 +63,7 @@ impl Target for HandlerSink {
     }
 }
 
-impl Encoder for HandlerSink {
-    fn encode(
-        &mut self,
-        _record: &Record<'_>,
-        _row: &Row<'_>,
-        _layout: Layout,
-        _out: &mut Vec<u8>,
-    ) -> Result<(), Rejection> {
-        Ok(())
-    }
-}
+impl Encoder for HandlerSink {}
 
 impl Writer for HandlerSink {
     fn write(

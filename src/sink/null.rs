@@ -4,8 +4,7 @@ use std::sync::Arc;
 
 use super::{Encoder, Flushed, Sink, Target, TargetId, WriteError, Writer};
 use crate::{
-    batch::Layout, config, detect::Sample, error::Error, lane::Outcome, record::Record,
-    rejection::Rejection, row::Row, status::SinkStatus, watchdog::Heart,
+    config, detect::Sample, error::Error, lane::Outcome, status::SinkStatus, watchdog::Heart,
 };
 
 /// The sink, its only target, and its encoder and writer: none has anything to hold.
@@ -36,17 +35,7 @@ impl Target for NullSink {
     }
 }
 
-impl Encoder for NullSink {
-    fn encode(
-        &mut self,
-        _record: &Record<'_>,
-        _row: &Row<'_>,
-        _layout: Layout,
-        _out: &mut Vec<u8>,
-    ) -> Result<(), Rejection> {
-        Ok(())
-    }
-}
+impl Encoder for NullSink {}
 
 impl Writer for NullSink {
     fn write(

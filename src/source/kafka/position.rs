@@ -24,7 +24,7 @@ use crate::{
     lane::LaneKey,
     metrics,
     route::{LaneStart, Route},
-    sink::{Claimed, Group, WriteError},
+    sink::{Checkpoints, Claimed, Group, WriteError},
 };
 
 const PAUSE: Duration = Duration::from_millis(300);
@@ -64,74 +64,80 @@ impl Positions {
         let Some(known) = self.ask(note, || self.known(partitions))? else { return Ok(None) };
         let mut starts = Starts::new();
         for route in &self.routes {
-            let mine: Vec<&PartitionKey> = partitions
-                .iter()
-                .filter(|(topic, _)| route.topics.iter().any(|t| **t == **topic))
-                .collect();
-            if mine.is_empty() {
-                continue;
-            }
+            let reads = |topic: &str| route.topics.iter().any(|known| known == topic);
+            let mine: Vec<&PartitionKey> =
+                partitions.iter().filter(|(topic, _)| reads(topic)).collect();
             for (index, target) in route.targets.iter().enumerate() {
+                if mine.is_empty() {
+                    break;
+                }
                 let keys: Vec<LaneKey> = mine
                     .iter()
-                    .map(|(topic, partition)| route.lane_keys(topic, *partition).swap_remove(index))
+                    .map(|(topic, number)| route.lane_keys(topic, *number).swap_remove(index))
                     .collect();
-                let claimed = match target.target.checkpoints() {
-                    Some(checkpoints) => {
-                        let claimed = self.ask(note, || {
-                            checkpoints.claim(&self.group, &keys).map_err(Trouble::Sink)
-                        })?;
-                        let Some(claimed) = claimed else { return Ok(None) };
-                        Some((checkpoints, claimed))
-                    }
-                    None => None,
+                let known: Vec<&Known> = mine.iter().map(|partition| &known[*partition]).collect();
+                let found = match target.target.checkpoints() {
+                    Some(checkpoints) => self.claim(checkpoints, &keys, &known, note)?,
+                    None => self.unclaimed(&keys, &known, note)?,
                 };
-                let mut lane_starts = Vec::with_capacity(keys.len());
-                let mut missing = Vec::new();
-                for (i, key) in keys.iter().enumerate() {
-                    let known = &known[mine[i]];
-                    match claimed.as_ref().and_then(|(_, claimed)| claimed[i]) {
-                        Some(Claimed { next_offset, claim }) => {
-                            check(key, next_offset, known, "its checkpoint")?;
-                            lane_starts.push(Some(LaneStart {
-                                position: next_offset,
-                                claim: Some(claim),
-                            }));
-                        }
-                        None => {
-                            let Some(position) = self.first_position(key, known, note)? else {
-                                return Ok(None);
-                            };
-                            if claimed.is_some() {
-                                missing.push((i, key.clone(), position));
-                                lane_starts.push(None);
-                            } else {
-                                lane_starts.push(Some(LaneStart { position, claim: None }));
-                            }
-                        }
-                    }
-                }
-                if let (Some((checkpoints, _)), false) = (&claimed, missing.is_empty()) {
-                    let wanted: Vec<(LaneKey, i64)> =
-                        missing.iter().map(|(_, key, position)| (key.clone(), *position)).collect();
-                    let made = self.ask(note, || {
-                        checkpoints.create(&self.group, &wanted).map_err(Trouble::Sink)
-                    })?;
-                    let Some(made) = made else { return Ok(None) };
-                    for ((i, ..), Claimed { next_offset, claim }) in missing.iter().zip(made) {
-                        lane_starts[*i] =
-                            Some(LaneStart { position: next_offset, claim: Some(claim) });
-                    }
-                }
-                if claimed.is_some() {
-                    metrics::claimed(keys.len());
-                }
-                for (partition, start) in mine.iter().zip(lane_starts) {
-                    starts.entry((*partition).clone()).or_default().extend(start);
+                let Some(found) = found else { return Ok(None) };
+                for (partition, start) in mine.iter().zip(found) {
+                    starts.entry((*partition).clone()).or_default().push(start);
                 }
             }
         }
         Ok(Some(starts))
+    }
+
+    /// Lanes that keep their position in Kafka.
+    fn unclaimed(
+        &self,
+        keys: &[LaneKey],
+        known: &[&Known],
+        note: &dyn Fn(&str),
+    ) -> Result<Option<Vec<LaneStart>>, Error> {
+        let mut starts = Vec::with_capacity(keys.len());
+        for (key, known) in keys.iter().zip(known) {
+            let Some(position) = self.first_position(key, known, note)? else { return Ok(None) };
+            starts.push(LaneStart { position, claim: None });
+        }
+        Ok(Some(starts))
+    }
+
+    /// Lanes that keep their position in the sink: claims their checkpoints, and makes those that
+    /// are missing.
+    fn claim(
+        &self,
+        checkpoints: &dyn Checkpoints,
+        keys: &[LaneKey],
+        known: &[&Known],
+        note: &dyn Fn(&str),
+    ) -> Result<Option<Vec<LaneStart>>, Error> {
+        let claimed =
+            self.ask(note, || checkpoints.claim(&self.group, keys).map_err(Trouble::Sink))?;
+        let Some(mut claimed) = claimed else { return Ok(None) };
+        let mut missing = Vec::new();
+        for ((key, known), claimed) in keys.iter().zip(known).zip(&claimed) {
+            if let Some(Claimed { next_offset, .. }) = claimed {
+                check(key, *next_offset, known, "its checkpoint")?;
+                continue;
+            }
+            let Some(position) = self.first_position(key, known, note)? else { return Ok(None) };
+            missing.push((key.clone(), position));
+        }
+        if !missing.is_empty() {
+            let made = self
+                .ask(note, || checkpoints.create(&self.group, &missing).map_err(Trouble::Sink))?;
+            let Some(made) = made else { return Ok(None) };
+            let holes = claimed.iter_mut().filter(|claimed| claimed.is_none());
+            holes.zip(made).for_each(|(hole, made)| *hole = Some(made));
+        }
+        metrics::claimed(keys.len());
+        let start = |claimed: Claimed| LaneStart {
+            position: claimed.next_offset,
+            claim: Some(claimed.claim),
+        };
+        Ok(Some(claimed.into_iter().flatten().map(start).collect()))
     }
 
     /// Asks until there is an answer: an outage is waited out. `None` if cancelled.
