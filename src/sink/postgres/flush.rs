@@ -146,6 +146,7 @@ impl PostgresWriter {
             if self.in_doubt {
                 self.resolve(batches).await?;
                 self.in_doubt = false;
+                heart.beat();
             }
             let mut open: Vec<&mut Flushed> =
                 batches.iter_mut().filter(|flushed| flushed.outcome.is_none()).collect();
@@ -195,10 +196,14 @@ impl PostgresWriter {
                 self.in_doubt |= failure.in_doubt;
                 return Err(failure.error);
             }
-            let (segment, row) = match (failure.segment, failure.error.copy_line) {
-                (Some(segment), Some(line)) => (segment, line - 1),
+            let place = match (failure.segment, failure.error.copy_line) {
+                (Some(segment), Some(line)) => Some((segment, line - 1)),
                 // A trigger or a constraint at the end: no line tells the row.
                 _ => self.search(target, &mut flushed.batch, heart).await?,
+            };
+            // What no row repeats was not a row's fault: a parent that came in the meantime, say.
+            let Some((segment, row)) = place else {
+                return Err(PgError { fault: Fault::Outage, ..failure.error });
             };
             let range = flushed.batch.segments.get(segment).and_then(|s| rows(&s.bytes).nth(row));
             let Some(range) = range else { return Err(failure.error) };
@@ -210,13 +215,13 @@ impl PostgresWriter {
 
     /// Finds a row that Postgres refuses without saying which: the last row of the shortest run of
     /// rows, from the first on, that fails. (Halving would miss a row that only fails beside
-    /// another.)
+    /// another.) `None` if that run does not fail again: then nothing says that it was this row.
     async fn search(
         &mut self,
         target: &PgTarget,
         batch: &mut Batch,
         heart: &Heart,
-    ) -> Result<(usize, usize), PgError> {
+    ) -> Result<Option<(usize, usize)>, PgError> {
         let total = batch.rows() as usize;
         let (mut passes, mut fails) = (0, total);
         while fails - passes > 1 {
@@ -228,14 +233,19 @@ impl PostgresWriter {
                 Err(failure) => return Err(failure.error),
             }
         }
+        match self.probe(target, batch, fails).await {
+            Ok(()) => return Ok(None),
+            Err(Failure { error, .. }) if error.fault == Fault::Row => {}
+            Err(failure) => return Err(failure.error),
+        }
         let mut row = fails.saturating_sub(1);
         for (index, segment) in batch.segments.iter().enumerate() {
             if row < segment.rows as usize {
-                return Ok((index, row));
+                return Ok(Some((index, row)));
             }
             row -= segment.rows as usize;
         }
-        Err(PgError::outage("XX000", "Postgres refuses a batch without rows"))
+        Ok(None)
     }
 
     /// Tries the first `count` rows and rolls them back.
