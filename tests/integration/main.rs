@@ -10,4 +10,6 @@ mod delivery;
 mod faults;
 mod ingest;
 mod rebalance;
+mod rejections;
 mod support;
+mod tables;
