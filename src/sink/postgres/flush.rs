@@ -197,12 +197,15 @@ impl PostgresWriter {
                 self.in_doubt |= failure.in_doubt;
                 return Err(failure.error);
             }
-            let culprit = match (failure.segment, failure.error.copy_line) {
+            let place = match (failure.segment, failure.error.copy_line) {
                 (Some(segment), Some(line)) => Some((segment, line.saturating_sub(1))),
                 // A trigger or a constraint at the end: no line tells the row.
                 _ => self.search(target, &mut flushed.batch, heart).await?,
             };
-            let Some((segment, row)) = culprit else { return Err(failure.error) };
+            // What no row repeats was not a row's fault: a parent that came in the meantime, say.
+            let Some((segment, row)) = place else {
+                return Err(PgError { fault: Fault::Outage, ..failure.error });
+            };
             let range = flushed.batch.segments.get(segment).and_then(|s| rows(&s.bytes).nth(row));
             let Some(range) = range else { return Err(failure.error) };
             let PgError { code, message, .. } = &failure.error;
@@ -213,7 +216,7 @@ impl PostgresWriter {
 
     /// Finds a row that Postgres refuses without saying which: the last row of the shortest run of
     /// rows, from the first on, that fails. (Halving would miss a row that only fails beside
-    /// another.)
+    /// another.) `None` if that run does not fail again: then nothing says that it was this row.
     async fn search(
         &mut self,
         target: &PgTarget,
@@ -221,12 +224,6 @@ impl PostgresWriter {
         heart: &Heart,
     ) -> Result<Option<(usize, usize)>, PgError> {
         let total = batch.rows() as usize;
-        match self.probe(target, batch, total).await {
-            // The rows are not what Postgres refuses: no row may be blamed.
-            Ok(()) => return Ok(None),
-            Err(Failure { error, .. }) if error.fault == Fault::Row => {}
-            Err(failure) => return Err(failure.error),
-        }
         let (mut passes, mut fails) = (0, total);
         while fails - passes > 1 {
             heart.beat();
@@ -236,6 +233,11 @@ impl PostgresWriter {
                 Err(Failure { error, .. }) if error.fault == Fault::Row => fails = middle,
                 Err(failure) => return Err(failure.error),
             }
+        }
+        match self.probe(target, batch, fails).await {
+            Ok(()) => return Ok(None),
+            Err(Failure { error, .. }) if error.fault == Fault::Row => {}
+            Err(failure) => return Err(failure.error),
         }
         let mut row = fails.saturating_sub(1);
         for (index, segment) in batch.segments.iter().enumerate() {

@@ -35,6 +35,9 @@ pub fn classify(code: &str) -> Fault {
         (_, "42501") => Fault::Permission,
         // Raised by a trigger's own code; a row-level veto by convention.
         (_, "P0001") => Fault::Row,
+        // Bytes that do not read as the column's type (COPY's BinaryReadAttribute): the type was
+        // changed, which concerns every row.
+        (_, "22P03" | "22P04") => Fault::Config,
         // Statement too complex, too many columns, stack depth: this row is too deep or too large.
         ("22" | "23" | "21" | "44" | "54", _) => Fault::Row,
         ("28", _) => Fault::Permission,
@@ -71,7 +74,13 @@ impl PgError {
             }
         }
         let copy_line = db.where_().and_then(copy_line);
-        Self { fault: classify(&code), code, message, copy_line }
+        let fault = match classify(&code) {
+            // Inside COPY this is a value with fewer bytes than its type reads (pq_copymsgbytes);
+            // elsewhere it may be a pooler that has lost its server.
+            Fault::Outage if code == "08P01" && copy_line.is_some() => Fault::Config,
+            fault => fault,
+        };
+        Self { fault, code, message, copy_line }
     }
 
     /// An outage that no SQLSTATE tells.
@@ -105,14 +114,14 @@ mod tests {
     fn every_class_that_the_reference_names_has_its_answer() {
         let cases = [
             (
-                "08006 57P01 57P02 57P03 57014 25006 58030 53100 53200 53300 53400 55P03 55006 40001 40P01 25P02 25P03 XX000",
+                "08006 08P01 57P01 57P02 57P03 57014 25006 58030 53100 53200 53300 53400 55P03 55006 40001 40P01 25P02 25P03 XX000",
                 Fault::Outage,
             ),
             (
                 "22001 22003 22P02 22P05 22021 23502 23503 23505 23514 23P01 21000 54000 54001 54011 P0001 44000",
                 Fault::Row,
             ),
-            ("42703 42P01 42804 42704 3F000 3D000 0A000", Fault::Config),
+            ("42703 42P01 42804 42704 3F000 3D000 0A000 22P03 22P04", Fault::Config),
             ("42501 28000 28P01", Fault::Permission),
         ];
         for (codes, fault) in cases {

@@ -31,6 +31,10 @@ pub(super) fn base_config(config: &Config) -> ClientConfig {
     client
 }
 
+fn broker_assigns(config: &Config) -> bool {
+    config.properties.get("group.protocol").is_some_and(|protocol| protocol.expose() == "consumer")
+}
+
 /// What the consumer of the group needs; `fetch_bytes` for each partition.
 pub(super) fn group_config(config: &Config, fetch_bytes: usize) -> ClientConfig {
     let mut client = base_config(config);
@@ -40,10 +44,15 @@ pub(super) fn group_config(config: &Config, fetch_bytes: usize) -> ClientConfig 
             client.set(name, value);
         }
     };
-    default("partition.assignment.strategy", "cooperative-sticky");
-    // After a crash the group gives the partitions on only when the dead member's session has run
-    // out. Heartbeats come from a thread of librdkafka's own, so 10 s (instead of 45) is no risk.
-    default("session.timeout.ms", "10000");
+    // Where the broker assigns (KIP-848), it also sets the session, and librdkafka refuses a
+    // strategy of the client's own.
+    if !broker_assigns(config) {
+        default("partition.assignment.strategy", "cooperative-sticky");
+        // After a crash the group gives the partitions on only when the dead member's session has
+        // run out. Heartbeats come from a thread of librdkafka's own, so 10 s (instead of 45) is
+        // no risk.
+        default("session.timeout.ms", "10000");
+    }
     default("fetch.wait.max.ms", "50");
     // A full queue is looked at again so soon; 1 s, the default, would starve the partition thread.
     default("fetch.queue.backoff.ms", "20");

@@ -1,0 +1,15 @@
+//! The whole service against real Kafka and real Postgres: every promise, and every fault that it
+//! is promised to survive. Needs what `scripts/setup.sh` installs.
+//!
+//! One Kafka and one Postgres serve all tests; each test has a topic, a group and a database of its
+//! own. What a test counts, it counts by SQL, against the ledger of what was produced.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod delivery;
+mod faults;
+mod ingest;
+mod rebalance;
+mod rejections;
+mod support;
+mod tables;

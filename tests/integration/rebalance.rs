@@ -1,0 +1,141 @@
+//! Several instances: partitions change hands, and each record still arrives once.
+
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+use stack::Client;
+
+use crate::support::{Chance, Tidegate, World, eventually, orders_profile, start_load};
+
+const PARTITIONS: i32 = 6;
+const RATE: f64 = 3_000.0;
+
+/// Waits until the two own all partitions between them, and each some.
+fn await_shared(one: &mut Tidegate, other: &mut Tidegate) {
+    eventually("both own partitions", || {
+        let owned = [&mut *one, &mut *other].map(|tidegate| {
+            assert!(tidegate.is_running(), "it ended:\n{}", tidegate.log());
+            tidegate.metric("tidegate_partitions_assigned") as i32
+        });
+        let shared = owned.iter().all(|count| *count > 0);
+        if shared && owned.iter().sum::<i32>() == PARTITIONS {
+            Ok(())
+        } else {
+            Err(format!("{owned:?}"))
+        }
+    });
+}
+
+/// A second instance comes, the first leaves, comes again and is killed, under load.
+fn hand_over(name: &str, config: impl Fn(&World) -> String, sets: &[&str]) {
+    let mut chance = Chance::new();
+    let world = World::new(name, PARTITIONS);
+    let config = config(&world);
+    let load = start_load(&world, orders_profile(chance.seed), RATE);
+    let mut first = world.run(&config, sets);
+    first.await_partitions(PARTITIONS.into());
+    let mut second = world.run(&config, sets);
+    await_shared(&mut first, &mut second);
+    chance.pass_up_to(Duration::from_millis(300));
+    first.stop();
+    second.await_partitions(PARTITIONS.into());
+    let mut first = world.run(&config, sets);
+    await_shared(&mut first, &mut second);
+    chance.pass_up_to(Duration::from_millis(300));
+    first.kill();
+    second.await_partitions(PARTITIONS.into());
+    let ledger = load.finish();
+    world.await_checkpoints(&ledger, "serving.public.orders");
+    second.assert_conservation();
+    second.stop();
+    world.assert_exact(&ledger, chance.seed);
+}
+
+#[test]
+fn partitions_change_hands_cooperatively_without_a_gap_or_a_double() {
+    hand_over("hand-over-cooperative", World::orders_config, &[]);
+}
+
+#[test]
+fn partitions_change_hands_eagerly_without_a_gap_or_a_double() {
+    let strategy = "sources.shop.properties.partition.assignment.strategy=range";
+    hand_over("hand-over-eager", World::orders_config, &[strategy]);
+}
+
+#[test]
+fn partitions_change_hands_by_the_brokers_own_protocol_without_a_gap_or_a_double() {
+    // KIP-848: the broker assigns, and its own settings decide when a member is gone.
+    let config = |world: &World| {
+        let lines = world.orders_config();
+        let lines = lines.lines().map(|line| match line.split(' ').next() {
+            Some("\"session.timeout.ms\"") => "\"group.protocol\" = \"consumer\"",
+            Some("\"heartbeat.interval.ms\"") => "",
+            _ => line,
+        });
+        lines.collect::<Vec<_>>().join("\n")
+    };
+    hand_over("hand-over-consumer", config, &[]);
+}
+
+#[test]
+fn an_orderly_hand_over_doubles_nothing_in_at_least_once_either() {
+    let mut chance = Chance::new();
+    let world = World::new("hand-over-at-least-once", PARTITIONS);
+    // Only a revocation commits.
+    let sets = ["routes[0].to[0].delivery=at-least-once", "sources.shop.commit_interval=1h"];
+    let load = start_load(&world, orders_profile(chance.seed), RATE);
+    let mut first = world.run_orders(&sets);
+    first.await_partitions(PARTITIONS.into());
+    let mut second = world.run_orders(&sets);
+    await_shared(&mut first, &mut second);
+    chance.pass_up_to(Duration::from_millis(300));
+    first.stop();
+    second.await_partitions(PARTITIONS.into());
+    let ledger = load.finish();
+    world.await_distinct(&ledger);
+    second.assert_conservation();
+    second.stop();
+    assert_eq!(world.assert_complete(&ledger, chance.seed), 0, "rows too many");
+}
+
+/// Holds off every writer of `orders` until it is dropped.
+fn lock_orders(world: &World) -> Client {
+    let client = Client::connect(&world.url).unwrap();
+    client.execute("BEGIN; LOCK TABLE orders IN SHARE MODE").unwrap();
+    client
+}
+
+#[test]
+fn an_instance_that_wakes_up_after_its_partitions_were_taken_writes_nothing_more() {
+    let world = World::new("zombie", PARTITIONS);
+    let load = start_load(&world, orders_profile(3), RATE);
+    let mut zombie = world.run_orders(&[]);
+    zombie.await_partitions(PARTITIONS.into());
+    world.await_more_orders_than(0);
+
+    // Freezes it inside its transactions, which are waiting for the table.
+    let lock = lock_orders(&world);
+    let waiting = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() \
+                   AND wait_event_type = 'Lock' AND query LIKE 'COPY %'";
+    eventually("a COPY that waits", || {
+        if world.number(waiting) > 0 { Ok(()) } else { Err("none".to_owned()) }
+    });
+    zombie.signal(Signal::SIGSTOP);
+    lock.execute("ROLLBACK").unwrap();
+
+    let mut heir = world.run_orders(&[]);
+    heir.await_partitions(PARTITIONS.into());
+    let before = world.count_orders();
+    world.await_more_orders_than(before + 1000);
+
+    zombie.signal(Signal::SIGCONT);
+    eventually("the zombie's batch is fenced", || {
+        if zombie.metric("tidegate_fenced_total") > 0.0 { Ok(()) } else { Err("no".to_owned()) }
+    });
+    await_shared(&mut zombie, &mut heir);
+    let ledger = load.finish();
+    world.await_checkpoints(&ledger, "serving.public.orders");
+    zombie.stop();
+    heir.stop();
+    world.assert_exact(&ledger, 3);
+}

@@ -1,0 +1,283 @@
+//! Records that cannot become rows: each is kept with its bytes and its reason, and every other is
+//! written once.
+
+use std::collections::BTreeMap;
+
+use crate::support::{
+    Message, World, eventually, expected_poison, grid, load, orders_profile, produce,
+};
+
+const TARGET: &str = "serving.public.orders";
+
+fn hex(bytes: Option<&[u8]>) -> String {
+    match bytes {
+        None => "~".to_owned(),
+        Some(bytes) => {
+            let digits: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+            format!(r"\x{digits}")
+        }
+    }
+}
+
+#[test]
+fn each_kind_of_poison_is_kept_with_its_bytes_its_position_and_its_reason() {
+    let world = World::new("poison", 3);
+    let profile = loadgen::Profile { poison: 0.05, ..orders_profile(11) };
+    let count = 6_000;
+    let ledger = load(&world, profile.clone(), count);
+    let tidegate = world.run_orders(&[]);
+    world.await_checkpoints(&ledger, TARGET);
+    tidegate.stop();
+    world.assert_exact(&ledger, 11);
+
+    let rows = world.rows("SELECT partition, \"offset\", key, value FROM tidegate.dead_letters");
+    let found: BTreeMap<_, _> = rows
+        .iter()
+        .map(|row| ((row[0].parse().unwrap(), row[1].parse().unwrap()), &row[2..]))
+        .collect();
+    // Poison carries a negative id, or breaks off before it.
+    let is_poison = |record: &loadgen::Record| {
+        let value = record.value();
+        value.is_none_or(|value| {
+            value.starts_with(b"{\"order_id\":-") || value.starts_with(b"order ")
+        })
+    };
+    let expected = expected_poison(&profile, 3, count, is_poison);
+    assert_eq!(found.len(), expected.len());
+    for (place, record) in &expected {
+        assert_eq!(found[place], [hex(record.key()), hex(record.value())], "{place:?}");
+    }
+
+    let kinds = &ledger.totals.poison;
+    let reasons: BTreeMap<String, u64> = world
+        .rows(
+            "SELECT reason || ' ' || coalesce(column_name, ''), count(*) \
+             FROM tidegate.dead_letters GROUP BY 1",
+        )
+        .into_iter()
+        .map(|row| (row[0].clone(), row[1].parse().unwrap()))
+        .collect();
+    let expected = BTreeMap::from(
+        [
+            ("malformed ", kinds["not_json"] + kinds["truncated"] + kinds["invalid_utf8"]),
+            ("tombstone ", ledger.totals.tombstones),
+            ("invalid_text item_count", kinds["wrong_type"]),
+            ("out_of_range item_count", kinds["out_of_range"]),
+            ("invalid_character note", kinds["nul"]),
+        ]
+        .map(|(reason, count)| (reason.to_owned(), count)),
+    );
+    assert_eq!(reasons, expected);
+}
+
+#[test]
+fn a_record_that_is_too_large_or_of_a_wrong_type_does_not_keep_the_others_back() {
+    let world = World::new("oversized", 1);
+    let good = r#"{"order_id":1,"amount":1}"#;
+    let messages = [
+        good.to_owned(),
+        format!(r#"{{"order_id":2,"amount":1,"note":"{}"}}"#, "x".repeat(5000)),
+        r#"{"order_id":3,"amount":{"a":1}}"#.to_owned(),
+        r#"{"order_id":true,"amount":1}"#.to_owned(),
+        r#"{"order_id":4,"amount":1e10}"#.to_owned(),
+        r#"{"order_id":5}"#.to_owned(),
+        r#"{"order_id":6,"amount":1,"currency":"EURO"}"#.to_owned(),
+        r#"{"order_id":7,"amount":1,"created_at":"yesterday"}"#.to_owned(),
+        good.to_owned(),
+    ];
+    produce(&world, &messages.map(|text| Message::json(&text)));
+    let mut tidegate = world.run_orders(&["routes[0].max_record_bytes=4KiB"]);
+    world.await_more_orders_than(1);
+    tidegate.assert_conservation();
+    tidegate.stop();
+    let expected = [
+        ["1", "too_large", "~", "5035"],
+        ["2", "wrong_type", "amount", "31"],
+        ["3", "wrong_type", "order_id", "28"],
+        ["4", "out_of_range", "amount", "28"],
+        ["5", "missing_value", "amount", "14"],
+        ["6", "out_of_range", "currency", "43"],
+        ["7", "invalid_text", "created_at", "50"],
+    ];
+    let letters = "SELECT \"offset\", reason, column_name, length(value) \
+                   FROM tidegate.dead_letters ORDER BY 1";
+    assert_eq!(world.rows(letters), grid(&expected));
+    assert_eq!(world.rows("SELECT kafka_offset FROM orders ORDER BY 1"), grid(&[["0"], ["8"]]));
+}
+
+/// Writes the amounts 0 to 999 into `orders`, of which Postgres refuses some, and gives the dead
+/// letters: amount, SQLSTATE, and whether the message names the constraint.
+fn refused_amounts(name: &str, ddl: &str, named: &str) -> Vec<Vec<String>> {
+    let world = World::new(name, 2);
+    world.sql.execute(ddl).unwrap();
+    let record = |n: i32| Message {
+        partition: n % 2,
+        ..Message::json(&format!(r#"{{"order_id":{n},"amount":{n}}}"#))
+    };
+    let messages: Vec<Message> = (0..1000).map(record).collect();
+    produce(&world, &messages);
+    let mut tidegate = world.run_orders(&[]);
+    eventually("every record's fate", || {
+        let counts = tidegate.assert_conservation();
+        if counts.consumed == 1000 { Ok(()) } else { Err(format!("{counts:?}")) }
+    });
+    tidegate.stop();
+    let letters = world.rows(&format!(
+        "SELECT convert_from(value, 'UTF8')::json->>'amount', sqlstate, \
+         position('{named}' IN message) > 0 FROM tidegate.dead_letters \
+         WHERE reason = 'refused' ORDER BY \"offset\" * 2 + partition"
+    ));
+    let dead = letters.len() as i64;
+    assert_eq!(world.number("SELECT count(*) FROM tidegate.dead_letters"), dead);
+    assert_eq!(world.count_orders(), 1000 - dead);
+    assert_eq!(world.number("SELECT count(DISTINCT amount) FROM orders"), 1000 - dead);
+    letters
+}
+
+#[test]
+fn a_check_takes_out_the_rows_that_fail_it_and_no_others() {
+    let letters = refused_amounts(
+        "refused-check",
+        "ALTER TABLE orders ADD CONSTRAINT no_hundreds CHECK (amount % 100 <> 0)",
+        "no_hundreds",
+    );
+    let amounts = ["0", "100", "200", "300", "400", "500", "600", "700", "800", "900"];
+    assert_eq!(letters, grid(&amounts.map(|amount| [amount, "23514", "t"])));
+}
+
+#[test]
+fn a_unique_index_takes_out_the_second_row_and_keeps_the_first() {
+    let letters = refused_amounts(
+        "refused-unique",
+        "CREATE UNIQUE INDEX once ON orders ((amount::int % 990))",
+        "once",
+    );
+    assert_eq!(letters.len(), 10);
+    assert!(letters.iter().all(|row| row[1] == "23505" && row[2] == "t"), "{letters:?}");
+}
+
+#[test]
+fn a_foreign_key_takes_out_the_rows_without_a_parent() {
+    let letters = refused_amounts(
+        "refused-foreign-key",
+        "CREATE TABLE parents (id bigint PRIMARY KEY); \
+         INSERT INTO parents SELECT * FROM generate_series(0, 997); \
+         ALTER TABLE orders ADD CONSTRAINT has_parent FOREIGN KEY (order_id) REFERENCES parents",
+        "has_parent",
+    );
+    assert_eq!(letters, grid(&[["998", "23503", "t"], ["999", "23503", "t"]]));
+}
+
+#[test]
+fn a_constraint_that_fails_at_commit_takes_out_the_rows_without_a_parent() {
+    let letters = refused_amounts(
+        "refused-deferred",
+        "CREATE TABLE parents (id bigint PRIMARY KEY); \
+         INSERT INTO parents SELECT * FROM generate_series(1, 998); \
+         ALTER TABLE orders ADD CONSTRAINT has_parent FOREIGN KEY (order_id) REFERENCES parents \
+         DEFERRABLE INITIALLY DEFERRED",
+        "has_parent",
+    );
+    assert_eq!(letters, grid(&[["0", "23503", "t"], ["999", "23503", "t"]]));
+}
+
+#[test]
+fn a_trigger_that_raises_takes_out_the_row_that_it_raised_for() {
+    let raise = "CREATE FUNCTION veto() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN \
+                 IF NEW.amount IN (3, 777) THEN RAISE EXCEPTION 'not this one'; END IF; \
+                 RETURN NEW; END $$;";
+    let letters = refused_amounts(
+        "refused-before",
+        &format!(
+            "{raise} CREATE TRIGGER veto BEFORE INSERT ON orders FOR EACH ROW EXECUTE FUNCTION veto()"
+        ),
+        "not this one",
+    );
+    assert_eq!(letters, grid(&[["3", "P0001", "t"], ["777", "P0001", "t"]]));
+    let letters = refused_amounts(
+        "refused-after",
+        &format!(
+            "{raise} CREATE TRIGGER veto AFTER INSERT ON orders FOR EACH ROW EXECUTE FUNCTION veto()"
+        ),
+        "not this one",
+    );
+    assert_eq!(letters, grid(&[["3", "P0001", "t"], ["777", "P0001", "t"]]));
+}
+
+#[test]
+fn a_trigger_that_drops_rows_silently_ends_the_run_and_nothing_is_committed() {
+    let world = World::new("dropping-trigger", 1);
+    world
+        .sql
+        .execute(
+            "CREATE FUNCTION swallow() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN \
+             IF NEW.amount = 2 THEN RETURN NULL; END IF; RETURN NEW; END $$; \
+             CREATE TRIGGER swallow BEFORE INSERT ON orders FOR EACH ROW EXECUTE FUNCTION swallow()",
+        )
+        .unwrap();
+    let messages = [1, 2, 3].map(|n| Message::json(&format!(r#"{{"order_id":{n},"amount":{n}}}"#)));
+    produce(&world, &messages);
+    let exit = world.run_orders(&[]).wait();
+    assert_eq!(exit.code, Some(78), "{}", exit.log);
+    assert!(exit.log.contains("Postgres took 2 of 3 rows"), "{}", exit.log);
+    assert_eq!(world.count_orders(), 0);
+    assert_eq!(world.number("SELECT next_offset FROM tidegate.checkpoints"), 0);
+}
+
+#[test]
+fn a_refusal_that_passes_costs_no_row() {
+    let world = World::new("refused-once", 1);
+    // Two COMMITs fail, and no other: whatever was wrong is gone when the row is looked for.
+    world
+        .sql
+        .execute(
+            "CREATE SEQUENCE attempts; \
+             CREATE FUNCTION once() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN \
+             IF nextval('attempts') <= 2 THEN RAISE EXCEPTION 'not now'; END IF; RETURN NULL; \
+             END $$; CREATE CONSTRAINT TRIGGER once AFTER INSERT ON orders \
+             DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION once()",
+        )
+        .unwrap();
+    let messages = [1, 2, 3].map(|n| Message::json(&format!(r#"{{"order_id":{n},"amount":{n}}}"#)));
+    produce(&world, &messages);
+    let mut tidegate = world.run_orders(&["sinks.serving.writers=1"]);
+    world.await_more_orders_than(1);
+    tidegate.assert_conservation();
+    tidegate.stop();
+    assert_eq!(world.rows("SELECT message FROM tidegate.dead_letters"), grid::<1>(&[]));
+    assert_eq!(world.count_orders(), 3);
+}
+
+/// Changes the type of `amount` while tidegate runs; nothing that it sends fits any more.
+fn change_type_live(name: &str, alter: &str) {
+    let world = World::new(name, 1);
+    let record =
+        |n: i32| Message::json(&format!(r#"{{"order_id":{n},"amount":{n},"item_count":1}}"#));
+    produce(&world, &[record(1)]);
+    let tidegate = world.run_orders(&[]);
+    world.await_more_orders_than(0);
+    world.sql.execute(alter).unwrap();
+    produce(&world, &(2..50).map(record).collect::<Vec<_>>());
+    let exit = tidegate.wait();
+    assert_eq!(exit.code, Some(78), "{}", exit.log);
+    assert!(exit.log.contains("table public.orders"), "{}", exit.log);
+    assert_eq!(world.number("SELECT count(*) FROM tidegate.dead_letters"), 0);
+
+    let tidegate = world.run_orders(&[]);
+    eventually("all orders", || match world.count_orders() {
+        49 => Ok(()),
+        count => Err(count.to_string()),
+    });
+    tidegate.stop();
+    assert_eq!(world.number("SELECT count(*) FROM tidegate.dead_letters"), 0);
+}
+
+#[test]
+fn a_column_that_becomes_wider_ends_the_run_and_the_next_one_goes_on() {
+    change_type_live("type-wider", "ALTER TABLE orders ALTER item_count TYPE bigint");
+}
+
+#[test]
+fn a_column_that_becomes_narrower_ends_the_run_and_the_next_one_goes_on() {
+    change_type_live("type-narrower", "ALTER TABLE orders ALTER order_id TYPE integer");
+}

@@ -1,0 +1,123 @@
+//! Single records, and questions to the broker.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use loadgen::{Orders, Profile, Record, Renderer};
+use rdkafka::{
+    ClientConfig, Offset, TopicPartitionList,
+    consumer::{BaseConsumer, Consumer as _},
+    message::{Header, OwnedHeaders},
+    producer::{BaseRecord, DefaultProducerContext, Producer as _, ThreadedProducer},
+};
+
+use super::{wait::LIMIT, world::World};
+
+const ANSWER_MAX: Duration = Duration::from_secs(20);
+
+/// One record to produce.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Message {
+    pub(crate) partition: i32,
+    pub(crate) key: Option<Vec<u8>>,
+    pub(crate) value: Option<Vec<u8>>,
+    pub(crate) timestamp_ms: Option<i64>,
+    pub(crate) headers: Vec<(&'static str, Option<Vec<u8>>)>,
+}
+
+impl Message {
+    pub(crate) fn json(value: &str) -> Self {
+        Self { value: Some(value.as_bytes().to_vec()), ..Self::default() }
+    }
+}
+
+/// Produces the records in order, and returns when the broker has them.
+pub(crate) fn produce(world: &World, messages: &[Message]) {
+    let producer: ThreadedProducer<DefaultProducerContext> = ClientConfig::new()
+        .set("bootstrap.servers", &world.brokers)
+        .set("acks", "all")
+        .set("enable.idempotence", "true")
+        .create()
+        .unwrap();
+    for message in messages {
+        let mut record = BaseRecord::<[u8], [u8]>::to(&world.name).partition(message.partition);
+        record.key = message.key.as_deref();
+        record.payload = message.value.as_deref();
+        record.timestamp = message.timestamp_ms;
+        if !message.headers.is_empty() {
+            let headers = message.headers.iter().fold(OwnedHeaders::new(), |list, (key, value)| {
+                list.insert(Header { key, value: value.as_deref() })
+            });
+            record = record.headers(headers);
+        }
+        producer.send(record).map_err(|(error, _)| error).unwrap();
+    }
+    producer.flush(LIMIT).unwrap();
+}
+
+fn consumer(brokers: &str, group: &str) -> BaseConsumer {
+    ClientConfig::new().set("bootstrap.servers", brokers).set("group.id", group).create().unwrap()
+}
+
+/// What the group has committed, by partition.
+pub(crate) fn committed(world: &World, partitions: i32) -> BTreeMap<i32, Option<i64>> {
+    let mut list = TopicPartitionList::new();
+    list.add_partition_range(&world.name, 0, partitions - 1);
+    let consumer = consumer(&world.brokers, &world.name);
+    let committed = consumer.committed_offsets(list, ANSWER_MAX).unwrap();
+    let offset = |offset| match offset {
+        Offset::Offset(offset) => Some(offset),
+        _ => None,
+    };
+    let elements = committed.elements();
+    elements.iter().map(|element| (element.partition(), offset(element.offset()))).collect()
+}
+
+pub(crate) fn watermarks(world: &World, partition: i32) -> (i64, i64) {
+    let consumer = consumer(&world.brokers, "watermarks");
+    consumer.fetch_watermarks(&world.name, partition, ANSWER_MAX).unwrap()
+}
+
+pub(crate) fn cluster_id(world: &World) -> String {
+    consumer(&world.brokers, "cluster-id").client().fetch_cluster_id(ANSWER_MAX).unwrap()
+}
+
+/// What retention does: removes all records of a partition below `offset`.
+pub(crate) fn delete_records_before(world: &World, partition: i32, offset: i64) {
+    use rdkafka::admin::{AdminClient, AdminOptions};
+    let admin: AdminClient<_> =
+        ClientConfig::new().set("bootstrap.servers", &world.brokers).create().unwrap();
+    let mut list = TopicPartitionList::new();
+    list.add_partition_offset(&world.name, partition, Offset::Offset(offset)).unwrap();
+    let options = AdminOptions::new().operation_timeout(Some(ANSWER_MAX));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let deleted = runtime.block_on(admin.delete_records(&list, &options)).unwrap();
+    for element in deleted.elements() {
+        element.error().unwrap();
+    }
+}
+
+/// Records that cannot become a row, as the load produces them: partition and offset to key and
+/// value. `count` records were produced into an empty topic.
+pub(crate) fn expected_poison(
+    profile: &Profile,
+    partitions: u32,
+    count: u64,
+    is_poison: impl Fn(&Record) -> bool,
+) -> BTreeMap<(i32, i64), Record> {
+    let profile = Profile { partitions, ..profile.clone() };
+    let (mut orders, mut renderer) = (Orders::new(&profile), Renderer::new(&profile));
+    let mut next: BTreeMap<i32, i64> = BTreeMap::new();
+    let mut found = BTreeMap::new();
+    for _ in 0..count {
+        let event = orders.plan();
+        let mut record = Record::default();
+        renderer.render(&event, &mut record);
+        let partition = event.partition as i32;
+        let offset = next.entry(partition).or_default();
+        if is_poison(&record) {
+            found.insert((partition, *offset), record);
+        }
+        *offset += 1;
+    }
+    found
+}

@@ -1,0 +1,253 @@
+//! The real binary as a child process.
+
+use std::{
+    fs::{self, File},
+    io::{Read as _, Write as _},
+    net::TcpStream,
+    os::unix::process::ExitStatusExt as _,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    sync::atomic::{AtomicU32, Ordering},
+    thread,
+    time::{Duration, Instant},
+};
+
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+use serde_json::Value;
+
+use super::wait::{LIMIT, eventually};
+
+const LOG_TAIL_LINES: usize = 60;
+
+/// A running `tidegate`. Dropping it kills it, and shows its log if the test has failed.
+pub(crate) struct Tidegate {
+    child: Child,
+    folder: PathBuf,
+    number: u32,
+}
+
+/// How a `tidegate` ended.
+#[derive(Debug)]
+pub(crate) struct Exit {
+    /// The exit code; `None` if a signal ended it.
+    pub(crate) code: Option<i32>,
+    pub(crate) signal: Option<i32>,
+    /// How long it took from the order to the end.
+    pub(crate) took: Duration,
+    pub(crate) stdout: String,
+    pub(crate) log: String,
+}
+
+impl Tidegate {
+    /// Starts the binary; its output goes to files in `folder`.
+    pub(crate) fn spawn(folder: &Path, arguments: &[&str], stdin: Stdio) -> Self {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let file = |kind: &str| File::create(folder.join(format!("{number}.{kind}"))).unwrap();
+        // Ends with the test binary, however that ends.
+        let child = Command::new("setpriv")
+            .args(["--pdeathsig", "KILL", env!("CARGO_BIN_EXE_tidegate")])
+            .args(arguments)
+            .current_dir(folder)
+            .stdin(stdin)
+            .stdout(file("out"))
+            .stderr(file("log"))
+            .spawn()
+            .unwrap();
+        Self { child, folder: folder.to_owned(), number }
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    pub(crate) fn log(&self) -> String {
+        self.read("log")
+    }
+
+    pub(crate) fn stdin(&mut self) -> std::process::ChildStdin {
+        self.child.stdin.take().unwrap()
+    }
+
+    fn read(&self, kind: &str) -> String {
+        let bytes = fs::read(self.folder.join(format!("{}.{kind}", self.number))).unwrap();
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        kill(Pid::from_raw(self.pid() as i32), signal).unwrap();
+    }
+
+    /// `kill -9`, and waits until it is gone.
+    pub(crate) fn kill(mut self) -> String {
+        assert!(self.is_running(), "it ended before it was killed");
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+        self.log()
+    }
+
+    /// SIGTERM, and waits for the end.
+    pub(crate) fn terminate(self) -> Exit {
+        self.signal(Signal::SIGTERM);
+        self.wait()
+    }
+
+    /// SIGTERM; the end must be orderly and in time.
+    pub(crate) fn stop(self) -> Exit {
+        let exit = self.terminate();
+        assert_eq!(exit.code, Some(0), "{}", exit.log);
+        assert!(exit.took < Duration::from_secs(10), "{:?}\n{}", exit.took, exit.log);
+        exit
+    }
+
+    /// Waits for the end.
+    pub(crate) fn wait(mut self) -> Exit {
+        let since = Instant::now();
+        let status = loop {
+            match self.child.try_wait().unwrap() {
+                Some(status) => break status,
+                None if since.elapsed() > LIMIT => panic!("it does not end"),
+                None => thread::sleep(Duration::from_millis(5)),
+            }
+        };
+        Exit {
+            code: status.code(),
+            signal: status.signal(),
+            took: since.elapsed(),
+            stdout: self.read("out"),
+            log: self.log(),
+        }
+    }
+
+    pub(crate) fn is_running(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_none()
+    }
+
+    /// Waits until the log says so; fails early if it ends without having said it.
+    pub(crate) fn await_log(&mut self, text: &str) -> String {
+        eventually(&format!("a log line with '{text}'"), || {
+            let running = self.is_running();
+            let log = self.log();
+            if log.contains(text) {
+                return Ok(log);
+            }
+            assert!(running, "it ended without a log line with '{text}':\n{log}");
+            Err("not there yet".to_owned())
+        })
+    }
+
+    /// The admin server's address.
+    pub(crate) fn address(&mut self) -> String {
+        let log = self.await_log("admin server on http://");
+        let (_, rest) = log.split_once("admin server on http://").unwrap();
+        rest.split(' ').next().unwrap().to_owned()
+    }
+
+    /// Status code and body of a page of the admin server.
+    pub(crate) fn get(&mut self, path: &str) -> (u16, String) {
+        let address = self.address();
+        let mut stream = TcpStream::connect(&address).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n")
+            .unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        let code = head.split(' ').nth(1).unwrap().parse().unwrap();
+        (code, body.to_owned())
+    }
+
+    pub(crate) fn status(&mut self) -> Value {
+        let (code, body) = self.get("/status");
+        assert_eq!(code, 200, "{body}");
+        serde_json::from_str(&body).unwrap_or_else(|error| panic!("{error}: {body}"))
+    }
+
+    /// The sum of a metric over its series.
+    pub(crate) fn metric(&mut self, name: &str) -> f64 {
+        let (_, page) = self.get("/metrics");
+        let of_it =
+            |line: &&str| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' ']));
+        page.lines()
+            .filter(of_it)
+            .map(|line| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap())
+            .sum()
+    }
+
+    /// Waits until it reads this many partitions.
+    pub(crate) fn await_partitions(&mut self, partitions: i64) {
+        eventually(&format!("{partitions} partitions"), || {
+            assert!(self.is_running(), "it ended:\n{}", self.log());
+            let status = self.status();
+            let is_running = |source: &&Value| source["state"] == "running";
+            let sources = status["sources"].as_array().unwrap();
+            let owned: i64 =
+                sources.iter().filter(is_running).filter_map(|s| s["partitions"].as_i64()).sum();
+            if owned == partitions { Ok(()) } else { Err(status["sources"].to_string()) }
+        });
+    }
+
+    pub(crate) fn await_ready(&mut self) {
+        eventually("readiness", || {
+            assert!(self.is_running(), "it ended:\n{}", self.log());
+            let (code, body) = self.get("/readyz");
+            if code == 200 { Ok(()) } else { Err(body) }
+        });
+    }
+
+    /// Waits until nothing is in flight, then holds every lane to the law
+    /// consumed = written + dead-lettered + in flight.
+    pub(crate) fn assert_conservation(&mut self) -> Counts {
+        eventually("nothing in flight and nothing unaccounted for", || {
+            let status = self.status();
+            let mut sum = Counts::default();
+            for lane in status["lanes"].as_array().unwrap() {
+                let count = |key: &str| lane[key].as_u64().unwrap();
+                let counts = Counts {
+                    consumed: count("consumed"),
+                    written: count("written"),
+                    dead_lettered: count("dead_lettered"),
+                };
+                let settled = counts.written + counts.dead_lettered;
+                if count("in_flight") > 0 || counts.consumed != settled {
+                    return Err(lane.to_string());
+                }
+                sum.consumed += counts.consumed;
+                sum.written += counts.written;
+                sum.dead_lettered += counts.dead_lettered;
+            }
+            Ok(sum)
+        })
+    }
+
+    /// Resident set, in MiB.
+    pub(crate) fn rss_mib(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
+        let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() / 1024
+    }
+}
+
+/// Counts of one process, over all its lanes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Counts {
+    pub(crate) consumed: u64,
+    pub(crate) written: u64,
+    pub(crate) dead_lettered: u64,
+}
+
+impl Drop for Tidegate {
+    fn drop(&mut self) {
+        self.child.kill().ok();
+        self.child.wait().ok();
+        if thread::panicking() {
+            let log = self.log();
+            let lines: Vec<&str> = log.lines().collect();
+            let tail = lines[lines.len().saturating_sub(LOG_TAIL_LINES)..].join("\n");
+            eprintln!("--- log of tidegate {} ---\n{tail}", self.pid());
+        }
+    }
+}
