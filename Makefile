@@ -49,7 +49,7 @@ lint: ## Check the formatting, and clippy
 	cargo clippy --release --workspace --all-targets -- -D warnings
 
 bench: ## Measure the codec, record by record
-	cargo bench --bench codec
+	cargo bench --workspace --bench codec
 
 bench-drain: setup ## Measure the whole way of ROWS orders, beside COPY from files, and check the floors
-	ROWS=$(ROWS) ROUNDS=$(ROUNDS) cargo bench --bench drain
+	ROWS=$(ROWS) ROUNDS=$(ROUNDS) cargo bench --workspace --bench drain
