@@ -40,7 +40,7 @@ up: build ## Start Kafka and Postgres to play with
 down: ## Stop them and delete their data
 	@$(BIN)/stack down
 
-test: setup lint ## Check the style and run every test, against real Kafka and Postgres
+test: build lint ## Check the style and run every test, against real Kafka and Postgres
 	cargo test --release --workspace
 	@if [ -x scripts/check-compose.sh ]; then scripts/check-compose.sh; fi
 
