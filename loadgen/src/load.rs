@@ -1,7 +1,7 @@
 //! A whole run against Kafka: opens the topic, starts the threads, watches them, sums up.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -58,6 +58,16 @@ impl Load {
     /// acknowledged before this returns. A failure once records flow is in the report, with what
     /// is known by then.
     pub fn run(&self, stop: &AtomicBool) -> Result<Report, LoadError> {
+        self.run_counting(stop, &AtomicU64::new(0))
+    }
+
+    /// [`Load::run`] that lets others see how far it is: `acknowledged` follows the number of
+    /// records that the broker has acknowledged.
+    pub fn run_counting(
+        &self,
+        stop: &AtomicBool,
+        acknowledged: &AtomicU64,
+    ) -> Result<Report, LoadError> {
         // Which partitions there are, only the broker knows.
         Profile { hot_partition: None, ..self.profile.clone() }.validate()?;
         let config = self.client_config();
@@ -79,7 +89,7 @@ impl Load {
         });
         let (finished, outputs) = mpsc::channel();
         let deliveries = start_workers(&config, &run, finished)?;
-        let outputs = self.watch(&run, stop, &outputs, &deliveries)?;
+        let outputs = self.watch(&run, stop, &outputs, &deliveries, acknowledged)?;
         let elapsed = run.started.elapsed();
         Ok(sum_up(&topic, &run, &deliveries, outputs, elapsed))
     }
@@ -121,6 +131,7 @@ impl Load {
         stop: &AtomicBool,
         finished: &Receiver<Output>,
         deliveries: &[Arc<Deliveries>],
+        acknowledged: &AtomicU64,
     ) -> Result<Vec<Output>, LoadError> {
         let mut outputs = Vec::new();
         let mut progress = Progress::new(self.count, self.duration);
@@ -132,6 +143,8 @@ impl Load {
                 Err(RecvTimeoutError::Disconnected) => return Err(LoadError::Thread),
                 Err(RecvTimeoutError::Timeout) => {}
             }
+            let done = deliveries.iter().map(|d| d.acknowledged()).sum();
+            acknowledged.store(done, Ordering::Relaxed);
             let now = Instant::now();
             if stop.load(Ordering::Relaxed) || deadline.is_some_and(|deadline| now >= deadline) {
                 run.finish_line.stop();
@@ -139,7 +152,6 @@ impl Load {
             if now >= next_tick {
                 next_tick += Progress::PERIOD;
                 if self.show_progress {
-                    let done = deliveries.iter().map(|d| d.acknowledged()).sum();
                     progress.show(done, run.started.elapsed());
                 }
             }

@@ -3,7 +3,7 @@
 //!
 //! [`Kafka`] runs one or three KRaft brokers, [`Postgres`] one server; both on free ports of
 //! 127.0.0.1, in folders of their own. [`Proxy`] stands between a client and a server and delays,
-//! stalls or cuts what passes. Every method blocks, takes `&self` and may be called from any
+//! stalls or cuts what passes, and [`Program`] runs the service itself. Every method blocks, takes `&self` and may be called from any
 //! thread, so a test binary can share one stack in a `static`.
 //!
 //! Nothing outlives the owner. Each server lives in a home, a folder with a *keeper*: a process
@@ -18,11 +18,14 @@ mod port;
 mod postgres;
 mod process;
 mod process_table;
+mod program;
 mod proxy;
 mod runtime;
 
 pub use error::{Error, Result};
 pub use kafka::{Broker, Kafka, KafkaOptions};
+pub use port::free_port;
 pub use postgres::{Client, Postgres, PostgresOptions, StopMode};
 pub use process::State;
+pub use program::Program;
 pub use proxy::Proxy;

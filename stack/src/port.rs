@@ -15,7 +15,7 @@ const COUNT: u16 = 12_000;
 
 /// A port that nobody listens on. Processes started in a row search in different places, so they
 /// do not take each other's port before their servers listen.
-pub(crate) fn free_port() -> Result<u16> {
+pub fn free_port() -> Result<u16> {
     static TRIED: AtomicU32 = AtomicU32::new(0);
     let start = std::process::id().wrapping_mul(41);
     for _ in 0..COUNT {

@@ -116,7 +116,7 @@ impl Postgres {
             StopMode::Fast => Signal::SIGINT,
             StopMode::Immediate => Signal::SIGQUIT,
         };
-        self.process.stop(signal, STOP_LIMIT)
+        self.process.stop(signal, STOP_LIMIT).map(drop)
     }
 
     /// SIGKILL to the postmaster and to every backend.

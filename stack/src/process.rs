@@ -5,7 +5,7 @@ use std::{
     fs::{self, OpenOptions},
     os::unix::process::CommandExt,
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    process::{Child, Command, ExitStatus, Stdio},
     sync::{Mutex, MutexGuard, PoisonError},
     thread,
     time::{Duration, Instant},
@@ -107,7 +107,7 @@ impl Process {
     }
 
     /// Sends `signal` to the process alone and waits for its end.
-    pub(crate) fn stop(&self, signal: Signal, limit: Duration) -> Result<()> {
+    pub(crate) fn stop(&self, signal: Signal, limit: Duration) -> Result<ExitStatus> {
         self.resume()?;
         let mut guard = self.lock();
         let child = self.running(&mut guard)?;
@@ -120,9 +120,11 @@ impl Process {
             }
             thread::sleep(POLL_INTERVAL);
         }
+        let status = child.wait().map_err(Error::io("wait for", &self.name))?;
         *guard = None;
         drop(guard);
-        self.kill_remaining()
+        self.kill_remaining()?;
+        Ok(status)
     }
 
     /// SIGKILL to everything in the folder, and waits until it is gone.
@@ -167,16 +169,26 @@ impl Process {
         }
     }
 
+    /// How it ended, if it did so by itself.
+    pub(crate) fn exit_status(&self) -> Option<ExitStatus> {
+        self.lock().as_mut().and_then(|child| child.try_wait().ok().flatten())
+    }
+
     /// CPU time since the last start, of the process and all that it started.
     pub(crate) fn cpu_seconds(&self) -> f64 {
         process_table::cpu_seconds(&process_table::pids_inside(&self.folder))
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        &self.name
     }
 
     pub(crate) fn log(&self) -> &Path {
         &self.log
     }
 
-    fn log_tail(&self) -> String {
+    /// The end of the log.
+    pub(crate) fn log_tail(&self) -> String {
         let log = fs::read(&self.log).unwrap_or_default();
         let log = String::from_utf8_lossy(&log);
         let lines: Vec<&str> = log.lines().collect();

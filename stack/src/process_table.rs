@@ -26,6 +26,15 @@ pub(crate) fn cpu_seconds(pids: &[u32]) -> f64 {
     ticks as f64 / ticks_per_second as f64
 }
 
+/// The most memory that `pid` ever had resident.
+pub(crate) fn peak_memory_bytes(pid: u32) -> Option<u64> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    // proc_pid_status(5): always in kB, which are KiB.
+    let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kib * 1024)
+}
+
 /// Whether `pid` sleeps under SIGSTOP.
 pub(crate) fn is_suspended(pid: u32) -> bool {
     state(pid).is_some_and(|state| state == "T")
@@ -72,5 +81,13 @@ mod tests {
             sum = std::hint::black_box(sum.wrapping_add(1));
         }
         assert!(is_awake(me) && !is_suspended(me));
+    }
+
+    #[test]
+    fn the_peak_of_memory_stays_when_the_memory_is_given_back() {
+        let me = std::process::id();
+        let before = peak_memory_bytes(me).unwrap();
+        drop(std::hint::black_box(vec![1_u8; 64 << 20]));
+        assert!(peak_memory_bytes(me).unwrap() >= before.max(64 << 20));
     }
 }

@@ -141,17 +141,10 @@ impl PostgresSink {
     fn create_table(
         &self,
         table: &TableName,
+        target: &config::Target,
         samples: &mut dyn FnMut() -> Result<Vec<Sample>, Error>,
     ) -> Result<(), Error> {
-        let fields = detect::detect(&samples()?);
-        if fields.is_empty() {
-            return Err(Error::config(format!(
-                "table {} is missing and the sampled records show no fields (are they JSON \
-                 objects?); create it by hand",
-                catalog::quoted_name(table)
-            )));
-        }
-        let sql = ddl::create_table(table, &fields);
+        let sql = ddl::create_table(table, &detect::detect(&samples()?), &target.columns)?;
         tracing::info!("creating a missing table from what the records show:\n{sql}");
         self.ask(async |client| {
             let failed = |error: tokio_postgres::Error| PgError::from_driver(&error);
@@ -198,7 +191,7 @@ impl Sink for PostgresSink {
         let table = match self.table(name)? {
             Some(table) => table,
             None if target.on_missing_table == OnMissingTable::Create => {
-                self.create_table(name, samples)?;
+                self.create_table(name, target, samples)?;
                 self.table(name)?.ok_or_else(|| self.missing(name))?
             }
             None => return Err(self.missing(name)),

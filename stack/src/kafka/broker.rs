@@ -104,7 +104,7 @@ impl Broker {
 
     /// SIGTERM: hands its partitions to the other brokers and leaves.
     pub fn stop(&self) -> Result<()> {
-        self.process.stop(Signal::SIGTERM, STOP_LIMIT)
+        self.process.stop(Signal::SIGTERM, STOP_LIMIT).map(drop)
     }
 
     /// Starts a stopped or killed broker on the same data and port; returns when it serves again.

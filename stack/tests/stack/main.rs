@@ -6,4 +6,5 @@
 mod kafka;
 mod owner;
 mod postgres;
+mod program;
 mod proxy;

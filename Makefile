@@ -1,0 +1,55 @@
+# The commands of this project; `make` alone lists them.
+
+# Records of `make demo` and `make bench-drain`, and rounds of the latter.
+ROWS ?= 2000000
+ROUNDS ?= 3
+
+# Where rustup puts cargo, for the first run after scripts/setup.sh has installed it.
+export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
+
+BIN := target/release
+
+.DEFAULT_GOAL := help
+.PHONY: help setup build demo up down test lint bench bench-drain
+
+help: ## List these commands
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: ## Install and download what is missing (Debian, Ubuntu)
+	@scripts/setup.sh
+
+# Everything is built in one profile, so that the C library librdkafka is compiled once.
+build: setup ## Build all programs
+	@cargo build --release --workspace
+
+demo: build ## Move ROWS orders from a private Kafka into a private Postgres, and prove each of them
+	@$(BIN)/demo --rows $(ROWS)
+
+up: build ## Start Kafka and Postgres to play with
+	@$(BIN)/stack up --detach
+	@$(BIN)/stack create-topic orders --partitions 6
+	@echo
+	@echo 'Kafka and Postgres are up. Next:'
+	@echo
+	@echo '  set -a; . .stack/env; set +a'
+	@echo '  $(BIN)/loadgen --brokers $$KAFKA_BROKERS --count 1M'
+	@echo '  $(BIN)/tidegate run --config examples/orders.toml'
+	@echo "  $(BIN)/stack psql -c 'SELECT status, count(*), sum(amount) FROM orders_realtime GROUP BY 1'"
+	@echo '  make down'
+
+down: ## Stop them and delete their data
+	@$(BIN)/stack down
+
+test: build lint ## Check the style and run every test, against real Kafka and Postgres
+	cargo test --release --workspace
+	@if [ -x scripts/check-compose.sh ]; then scripts/check-compose.sh; fi
+
+lint: ## Check the formatting, and clippy
+	cargo fmt --all --check
+	cargo clippy --release --workspace --all-targets -- -D warnings
+
+bench: ## Measure the codec, record by record
+	cargo bench --workspace --bench codec
+
+bench-drain: setup ## Measure the whole way of ROWS orders, beside COPY from files, and check the floors
+	ROWS=$(ROWS) ROUNDS=$(ROUNDS) cargo bench --workspace --bench drain

@@ -1,0 +1,151 @@
+//! Medians over the rounds, the floors, and the file.
+
+use std::{fmt, path::Path};
+
+use serde_json::json;
+
+use crate::{Result, copy::Copied, drain::Drained};
+
+/// Floors that every change has to keep.
+const COPY_RATIO_MIN: f64 = 0.3;
+const CPU_MAX_S_PER_MILLION: f64 = 2.0;
+const PEAK_RSS_MAX_MB: f64 = 256.0;
+
+/// All three measurements, one after the other.
+pub(crate) struct Round {
+    pub(crate) copy: Copied,
+    pub(crate) raw_consume_rows_per_s: f64,
+    pub(crate) drain: Drained,
+}
+
+#[derive(Default)]
+pub(crate) struct Report {
+    rounds: Vec<Round>,
+}
+
+/// What a line of the table shows.
+struct Measure {
+    name: &'static str,
+    decimals: usize,
+    of: fn(&Round) -> f64,
+}
+
+const MEASURES: [Measure; 8] = [
+    Measure { name: "COPY from files, rows/s", decimals: 0, of: |r| r.copy.rows_per_s },
+    Measure {
+        name: "  Postgres, CPU s/M rows",
+        decimals: 2,
+        of: |r| r.copy.postgres_cpu_s_per_million,
+    },
+    Measure { name: "raw consume, records/s", decimals: 0, of: |r| r.raw_consume_rows_per_s },
+    Measure { name: "tidegate, rows/s", decimals: 0, of: |r| r.drain.rows_per_s },
+    Measure { name: "  from the first row", decimals: 0, of: |r| r.drain.rows_per_s_from_first },
+    Measure { name: "  CPU s/M rows", decimals: 2, of: |r| r.drain.cpu_s_per_million },
+    Measure {
+        name: "  Postgres, CPU s/M rows",
+        decimals: 2,
+        of: |r| r.drain.postgres_cpu_s_per_million,
+    },
+    Measure { name: "  peak RSS, MB", decimals: 0, of: |r| r.drain.peak_rss_mb },
+];
+
+impl Report {
+    pub(crate) fn add(&mut self, round: Round) {
+        self.rounds.push(round);
+    }
+
+    fn median(&self, of: impl Fn(&Round) -> f64) -> f64 {
+        let mut values: Vec<f64> = self.rounds.iter().map(of).collect();
+        values.sort_by(f64::total_cmp);
+        let middle = values.len() / 2;
+        match values.len() {
+            0 => f64::NAN,
+            length if length % 2 == 1 => values[middle],
+            _ => f64::midpoint(values[middle - 1], values[middle]),
+        }
+    }
+
+    /// One wrong row in any round is one too many, which a median would hide.
+    fn sum(&self, of: impl Fn(&Drained) -> u64) -> u64 {
+        self.rounds.iter().map(|round| of(&round.drain)).sum()
+    }
+
+    fn copy_ratio(&self) -> f64 {
+        self.median(|r| r.drain.rows_per_s) / self.median(|r| r.copy.rows_per_s)
+    }
+
+    /// Writes the medians as JSON.
+    pub(crate) fn write(&self, path: &Path, rows: u64) -> Result<()> {
+        let value = json!({
+            "rows": rows,
+            "rounds": self.rounds.len(),
+            "rows_per_s": self.median(|r| r.drain.rows_per_s),
+            "rows_per_s_from_first_row": self.median(|r| r.drain.rows_per_s_from_first),
+            "copy_files_rows_per_s": self.median(|r| r.copy.rows_per_s),
+            "copy_ratio": self.copy_ratio(),
+            "raw_consume_rows_per_s": self.median(|r| r.raw_consume_rows_per_s),
+            "cpu_s_per_million_rows": self.median(|r| r.drain.cpu_s_per_million),
+            "postgres_cpu_s_per_million_rows":
+                self.median(|r| r.drain.postgres_cpu_s_per_million),
+            "copy_files_postgres_cpu_s_per_million_rows":
+                self.median(|r| r.copy.postgres_cpu_s_per_million),
+            "peak_rss_mb": self.median(|r| r.drain.peak_rss_mb),
+            "lost": self.sum(|drain| drain.lost),
+            "duplicated": self.sum(|drain| drain.duplicated),
+        });
+        std::fs::write(path, format!("{value:#}\n"))?;
+        println!("drain: written to {}", path.display());
+        Ok(())
+    }
+
+    /// The floors that are not kept.
+    pub(crate) fn missed_floors(&self) -> Vec<String> {
+        let ratio = self.copy_ratio();
+        let cpu = self.median(|r| r.drain.cpu_s_per_million);
+        let rss = self.median(|r| r.drain.peak_rss_mb);
+        let wrong = self.sum(|drain| drain.lost + drain.duplicated);
+        let floors = [
+            (
+                ratio >= COPY_RATIO_MIN,
+                format!("{ratio:.2} times COPY from files; at least {COPY_RATIO_MIN}"),
+            ),
+            (
+                cpu <= CPU_MAX_S_PER_MILLION,
+                format!("{cpu:.2} s of CPU a million rows; at most {CPU_MAX_S_PER_MILLION}"),
+            ),
+            (rss <= PEAK_RSS_MAX_MB, format!("{rss:.0} MB resident; at most {PEAK_RSS_MAX_MB}")),
+            (wrong == 0, format!("{wrong} rows lost or doubled; at most 0")),
+        ];
+        floors.into_iter().filter(|(is_kept, _)| !is_kept).map(|(_, text)| text).collect()
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:<26} {:>12}", "", "median")?;
+        (1..=self.rounds.len()).try_for_each(|n| write!(f, " {:>12}", format!("round {n}")))?;
+        writeln!(f)?;
+        for Measure { name, decimals, of } in MEASURES {
+            write!(f, "{name:<26} {:>12.decimals$}", self.median(of))?;
+            self.rounds.iter().try_for_each(|round| write!(f, " {:>12.decimals$}", of(round)))?;
+            writeln!(f)?;
+        }
+        writeln!(
+            f,
+            "drain: {:.2} times the rate of COPY from files; lost={} duplicated={}",
+            self.copy_ratio(),
+            self.sum(|drain| drain.lost),
+            self.sum(|drain| drain.duplicated)
+        )
+    }
+}
+
+impl fmt::Display for Round {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "COPY {:.0} rows/s, raw consume {:.0} records/s, tidegate {:.0} rows/s",
+            self.copy.rows_per_s, self.raw_consume_rows_per_s, self.drain.rows_per_s
+        )
+    }
+}
