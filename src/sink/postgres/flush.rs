@@ -11,20 +11,14 @@
 //! - A future that was dropped does not unsend what it sent: past COMMIT, any failure is in doubt
 //!   and is resolved by reading the checkpoint under its lock, which waits for the old backend.
 
-use std::{
-    collections::HashMap,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, time::Instant};
 
 use bytes::Bytes;
-use deadpool_postgres::Object;
-use futures_util::SinkExt as _;
-use tokio_postgres::{Row, Statement, types::ToSql};
+use tokio_postgres::Row;
 
 use super::{
     Shared, connect,
-    encode::{HEADER, TRAILER, rows},
+    session::Session,
     sqlstate::{Fault, PgError},
     table::PgTarget,
 };
@@ -38,50 +32,17 @@ use crate::{
     watchdog::Heart,
 };
 
-/// The deadline of one transaction. The server's own timeouts do not end a COPY that waits for the
-/// client, nor do they help when the server is what has stopped.
-/// With the wait for a connection it stays below what the watchdog takes for silence.
-const TRANSACTION_MAX: Duration = Duration::from_secs(30);
-/// Bytes handed to the driver at once: large enough to make its per-message work vanish, small
-/// enough to stay in the cache between encoding buffer and socket.
-const CHUNK_BYTES: usize = 64 << 10;
-
-const ADVANCE_SQL: &str = "\
-    UPDATE tidegate.checkpoints c SET next_offset = k.next_offset, updated_at = now() \
-    FROM unnest($1::int8[], $2::int8[], $3::int8[], $4::int8[]) \
-        AS k(checkpoint_id, expected, next_offset, epoch) \
-    WHERE c.checkpoint_id = k.checkpoint_id AND c.next_offset = k.expected AND c.epoch = k.epoch";
-
 const RESOLVE_SQL: &str = "\
     SELECT checkpoint_id, next_offset, epoch FROM tidegate.checkpoints \
     WHERE checkpoint_id = ANY($1) ORDER BY checkpoint_id FOR UPDATE";
 
-/// A record that was dead-lettered already (at-least-once, redone) is the same record.
-const DEAD_LETTERS_SQL: &str = "\
-    INSERT INTO tidegate.dead_letters (consumer_group, cluster_id, topic, partition, \"offset\", \
-        target, record_timestamp, key, value, reason, column_name, message, sqlstate) \
-    SELECT g, cl, t, p, o, tg, timestamptz 'epoch' + ms * interval '1 millisecond', k, v, r, c, m, s \
-    FROM unnest($1::text[], $2::text[], $3::text[], $4::int4[], $5::int8[], $6::text[], \
-        $7::int8[], $8::bytea[], $9::bytea[], $10::text[], $11::text[], $12::text[], $13::text[]) \
-        AS d(g, cl, t, p, o, tg, ms, k, v, r, c, m, s) \
-    ON CONFLICT DO NOTHING";
-
-/// A connection with the statements that it knows.
-struct Session {
-    connection: Object,
-    /// Of the transaction that is under way.
-    deadline: tokio::time::Instant,
-    copies: HashMap<(TargetId, Layout), Statement>,
-    advance: Option<Statement>,
-}
-
 /// Where in a write set an error arose.
-struct Failure {
-    error: PgError,
+pub(super) struct Failure {
+    pub(super) error: PgError,
     /// The batch's segment that was being copied.
-    segment: Option<usize>,
+    pub(super) segment: Option<usize>,
     /// COMMIT was on its way: the transaction may have happened.
-    in_doubt: bool,
+    pub(super) in_doubt: bool,
 }
 
 impl From<PgError> for Failure {
@@ -95,7 +56,7 @@ pub(crate) struct PostgresWriter {
     shared: Arc<Shared>,
     status: Arc<SinkStatus>,
     session: Option<Session>,
-    in_doubt: bool,
+    pub(super) in_doubt: bool,
 }
 
 impl Writer for PostgresWriter {
@@ -176,109 +137,8 @@ impl PostgresWriter {
         }
     }
 
-    /// Writes one batch; a row that Postgres refuses leaves it as a dead letter.
-    async fn isolate(
-        &mut self,
-        target: &PgTarget,
-        flushed: &mut Flushed,
-        heart: &Heart,
-    ) -> Result<(), PgError> {
-        loop {
-            heart.beat();
-            let failure = match self.attempt(target, &mut [&mut *flushed]).await {
-                Ok(Advance::All) => return Ok(()),
-                Ok(Advance::Some) => {
-                    self.in_doubt = true;
-                    return Ok(());
-                }
-                Err(failure) => failure,
-            };
-            if failure.error.fault != Fault::Row {
-                self.in_doubt |= failure.in_doubt;
-                return Err(failure.error);
-            }
-            let place = match (failure.segment, failure.error.copy_line) {
-                (Some(segment), Some(line)) => Some((segment, line.saturating_sub(1))),
-                // A trigger or a constraint at the end: no line tells the row.
-                _ => self.search(target, &mut flushed.batch, heart).await?,
-            };
-            // What no row repeats was not a row's fault: a parent that came in the meantime, say.
-            let Some((segment, row)) = place else {
-                return Err(PgError { fault: Fault::Outage, ..failure.error });
-            };
-            let range = flushed.batch.segments.get(segment).and_then(|s| rows(&s.bytes).nth(row));
-            let Some(range) = range else { return Err(failure.error) };
-            let PgError { code, message, .. } = &failure.error;
-            crate::metrics::dead_letter(crate::rejection::Reason::Refused);
-            flushed.batch.refuse(segment, row, range, code, message);
-        }
-    }
-
-    /// Finds a row that Postgres refuses without saying which: the last row of the shortest run of
-    /// rows, from the first on, that fails. (Halving would miss a row that only fails beside
-    /// another.) `None` if that run does not fail again: then nothing says that it was this row.
-    async fn search(
-        &mut self,
-        target: &PgTarget,
-        batch: &mut Batch,
-        heart: &Heart,
-    ) -> Result<Option<(usize, usize)>, PgError> {
-        let total = batch.rows() as usize;
-        let (mut passes, mut fails) = (0, total);
-        while fails - passes > 1 {
-            heart.beat();
-            let middle = passes + (fails - passes) / 2;
-            match self.probe(target, batch, middle).await {
-                Ok(()) => passes = middle,
-                Err(Failure { error, .. }) if error.fault == Fault::Row => fails = middle,
-                Err(failure) => return Err(failure.error),
-            }
-        }
-        match self.probe(target, batch, fails).await {
-            Ok(()) => return Ok(None),
-            Err(Failure { error, .. }) if error.fault == Fault::Row => {}
-            Err(failure) => return Err(failure.error),
-        }
-        let mut row = fails.saturating_sub(1);
-        for (index, segment) in batch.segments.iter().enumerate() {
-            if row < segment.rows as usize {
-                return Ok(Some((index, row)));
-            }
-            row -= segment.rows as usize;
-        }
-        Ok(None)
-    }
-
-    /// Tries the first `count` rows and rolls them back.
-    async fn probe(
-        &mut self,
-        target: &PgTarget,
-        batch: &mut Batch,
-        count: usize,
-    ) -> Result<(), Failure> {
-        let mut left = count;
-        let mut session = self.session().await?;
-        let tried = async {
-            session.execute("BEGIN").await?;
-            for segment in &batch.segments {
-                let take = left.min(segment.rows as usize);
-                left -= take;
-                if take > 0 {
-                    let end = rows(&segment.bytes).nth(take - 1).map_or(0, |range| range.end);
-                    let bytes = Bytes::copy_from_slice(&segment.bytes[..end]);
-                    session.copy(target, segment.layout, &[bytes], take as u64).await?;
-                }
-            }
-            session.execute("SET CONSTRAINTS ALL IMMEDIATE").await?;
-            session.execute("ROLLBACK").await
-        };
-        let result: Result<(), PgError> = tried.await;
-        self.give_back(session, result.is_ok());
-        Ok(result?)
-    }
-
     /// One transaction for all of `batches`; when all advance, each has its outcome.
-    async fn attempt(
+    pub(super) async fn attempt(
         &mut self,
         target: &PgTarget,
         batches: &mut [&mut Flushed],
@@ -328,18 +188,18 @@ impl PostgresWriter {
         Ok(())
     }
 
-    async fn session(&mut self) -> Result<Session, Failure> {
-        let deadline = tokio::time::Instant::now() + TRANSACTION_MAX;
-        if let Some(session) = self.session.take() {
-            return Ok(Session { deadline, ..session });
+    pub(super) async fn session(&mut self) -> Result<Session, Failure> {
+        if let Some(mut session) = self.session.take() {
+            session.restart_deadline();
+            return Ok(session);
         }
         let since = Instant::now();
         let connection = connect::checkout(&self.shared.pool).await;
         self.status.clock.add(Stage::Connect, since.elapsed());
-        Ok(Session { connection: connection?, deadline, copies: HashMap::new(), advance: None })
+        Ok(Session::new(connection?))
     }
 
-    fn give_back(&mut self, session: Session, healthy: bool) {
+    pub(super) fn give_back(&mut self, session: Session, healthy: bool) {
         if healthy {
             self.session = Some(session);
         } else {
@@ -380,7 +240,7 @@ struct Progress {
 }
 
 /// How many of the lanes the check-and-set found where they should be.
-enum Advance {
+pub(super) enum Advance {
     All,
     Some,
 }
@@ -453,138 +313,6 @@ async fn copy_layout(
         batches[b].batch.segments[s].bytes = Vec::from(bytes);
     }
     copied
-}
-
-impl Session {
-    /// Waits for one step, at most until the transaction's deadline. Each step is bounded by
-    /// itself, so that what it has borrowed outlives a time-out.
-    async fn within<T>(
-        &self,
-        step: impl Future<Output = Result<T, tokio_postgres::Error>>,
-    ) -> Result<T, PgError> {
-        match tokio::time::timeout_at(self.deadline, step).await {
-            Ok(result) => result.map_err(|error| PgError::from_driver(&error)),
-            Err(_) => {
-                let seconds = TRANSACTION_MAX.as_secs();
-                Err(PgError::outage("timeout", format!("no answer within {seconds} s")))
-            }
-        }
-    }
-
-    async fn execute(&self, sql: &str) -> Result<(), PgError> {
-        self.within(self.connection.batch_execute(sql)).await
-    }
-
-    async fn copy(
-        &mut self,
-        target: &PgTarget,
-        layout: Layout,
-        buffers: &[Bytes],
-        expected: u64,
-    ) -> Result<(), PgError> {
-        let key = (target.id, layout);
-        if !self.copies.contains_key(&key) {
-            let sql = target.copy_sql(layout);
-            let statement = self.within(self.connection.prepare(&sql)).await?;
-            self.copies.insert(key, statement);
-        }
-        let stream = async {
-            let sink = self.connection.copy_in(&self.copies[&key]).await?;
-            let mut sink = std::pin::pin!(sink);
-            sink.feed(Bytes::from_static(&HEADER)).await?;
-            for buffer in buffers {
-                let mut rest = buffer.clone();
-                while !rest.is_empty() {
-                    let chunk = rest.split_to(rest.len().min(CHUNK_BYTES));
-                    sink.feed(chunk).await?;
-                }
-            }
-            sink.feed(Bytes::from_static(&TRAILER)).await?;
-            sink.finish().await
-        };
-        let copied = self.within(stream).await?;
-        if copied == expected {
-            return Ok(());
-        }
-        Err(PgError {
-            fault: Fault::Config,
-            code: "copy".to_owned(),
-            message: format!(
-                "Postgres took {copied} of {expected} rows without an error: a trigger or a rule \
-                 drops rows"
-            ),
-            copy_line: None,
-        })
-    }
-
-    async fn dead_letters(&self, batches: &[&mut Flushed]) -> Result<(), PgError> {
-        let letters: Vec<_> = batches
-            .iter()
-            .flat_map(|f| f.batch.dead_letters.iter().map(|letter| (&f.lane, letter)))
-            .collect();
-        if letters.is_empty() {
-            return Ok(());
-        }
-        macro_rules! column {
-            ($lane:ident, $letter:ident, $value:expr) => {
-                letters.iter().map(|($lane, $letter)| $value).collect::<Vec<_>>()
-            };
-        }
-        let groups = column!(lane, _l, lane.group.name.as_str());
-        let clusters = column!(lane, _l, lane.group.cluster_id.as_str());
-        let topics = column!(lane, _l, &*lane.key.topic);
-        let partitions = column!(lane, _l, lane.key.partition);
-        let offsets = column!(_n, letter, letter.offset);
-        let targets = column!(lane, _l, &*lane.key.target);
-        let timestamps = column!(_n, letter, letter.timestamp_ms);
-        let keys = column!(_n, letter, letter.key.as_deref());
-        let values = column!(_n, letter, letter.value.as_deref());
-        let reasons = column!(_n, letter, letter.rejection.reason.as_str());
-        let names = column!(_n, letter, letter.rejection.column.as_deref());
-        let messages = column!(_n, letter, letter.rejection.message.replace('\0', "\u{fffd}"));
-        let sqlstates = column!(_n, letter, letter.sqlstate.as_deref());
-        let parameters: [&(dyn ToSql + Sync); 13] = [
-            &groups,
-            &clusters,
-            &topics,
-            &partitions,
-            &offsets,
-            &targets,
-            &timestamps,
-            &keys,
-            &values,
-            &reasons,
-            &names,
-            &messages,
-            &sqlstates,
-        ];
-        self.within(self.connection.execute(DEAD_LETTERS_SQL, &parameters)).await.map(drop)
-    }
-
-    /// Moves the checkpoints on. False if a lane is not where this process left it; in
-    /// at-least-once the statement only has to fail in an aborted transaction.
-    async fn advance(&mut self, batches: &[&mut Flushed]) -> Result<bool, PgError> {
-        let claims: Vec<_> =
-            batches.iter().filter_map(|f| f.lane.claim.map(|claim| (claim, &f.batch))).collect();
-        if claims.is_empty() {
-            self.execute("SELECT 1").await?;
-            return Ok(true);
-        }
-        let ids: Vec<i64> = claims.iter().map(|(claim, _)| claim.checkpoint_id).collect();
-        let expected: Vec<i64> = claims.iter().map(|(_, batch)| batch.begin).collect();
-        let next: Vec<i64> = claims.iter().map(|(_, batch)| batch.end).collect();
-        let epochs: Vec<i64> = claims.iter().map(|(claim, _)| claim.epoch).collect();
-        let statement = match &self.advance {
-            Some(statement) => statement.clone(),
-            None => {
-                let statement = self.within(self.connection.prepare(ADVANCE_SQL)).await?;
-                self.advance.insert(statement).clone()
-            }
-        };
-        let parameters: [&(dyn ToSql + Sync); 4] = [&ids, &expected, &next, &epochs];
-        let moved = self.within(self.connection.execute(&statement, &parameters)).await?;
-        Ok(moved == claims.len() as u64)
-    }
 }
 
 /// Adds the time since the last step to a stage.

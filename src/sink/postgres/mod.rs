@@ -7,6 +7,8 @@ pub mod connect;
 pub mod ddl;
 pub mod encode;
 mod flush;
+mod row_fault;
+mod session;
 pub mod sqlstate;
 mod table;
 

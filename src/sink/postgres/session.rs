@@ -1,0 +1,199 @@
+//! One connection in use: the steps of a transaction, each with a deadline.
+
+use std::{collections::HashMap, time::Duration};
+
+use bytes::Bytes;
+use deadpool_postgres::Object;
+use futures_util::SinkExt as _;
+use tokio::time::Instant;
+use tokio_postgres::{Statement, types::ToSql};
+
+use super::{
+    encode::{HEADER, TRAILER},
+    sqlstate::{Fault, PgError},
+    table::PgTarget,
+};
+use crate::{
+    batch::Layout,
+    sink::{Flushed, TargetId},
+};
+
+/// The deadline of one transaction. The server's own timeouts do not end a COPY that waits for the
+/// client, nor do they help when the server is what has stopped.
+/// With the wait for a connection it stays below what the watchdog takes for silence.
+const TRANSACTION_MAX: Duration = Duration::from_secs(30);
+/// Bytes handed to the driver at once: large enough to make its per-message work vanish, small
+/// enough to stay in the cache between encoding buffer and socket.
+const CHUNK_BYTES: usize = 64 << 10;
+
+const ADVANCE_SQL: &str = "\
+    UPDATE tidegate.checkpoints c SET next_offset = k.next_offset, updated_at = now() \
+    FROM unnest($1::int8[], $2::int8[], $3::int8[], $4::int8[]) \
+        AS k(checkpoint_id, expected, next_offset, epoch) \
+    WHERE c.checkpoint_id = k.checkpoint_id AND c.next_offset = k.expected AND c.epoch = k.epoch";
+
+/// A record that was dead-lettered already (at-least-once, redone) is the same record.
+const DEAD_LETTERS_SQL: &str = "\
+    INSERT INTO tidegate.dead_letters (consumer_group, cluster_id, topic, partition, \"offset\", \
+        target, record_timestamp, key, value, reason, column_name, message, sqlstate) \
+    SELECT g, cl, t, p, o, tg, timestamptz 'epoch' + ms * interval '1 millisecond', k, v, r, c, m, s \
+    FROM unnest($1::text[], $2::text[], $3::text[], $4::int4[], $5::int8[], $6::text[], \
+        $7::int8[], $8::bytea[], $9::bytea[], $10::text[], $11::text[], $12::text[], $13::text[]) \
+        AS d(g, cl, t, p, o, tg, ms, k, v, r, c, m, s) \
+    ON CONFLICT DO NOTHING";
+
+/// A connection with the statements that it knows.
+pub(super) struct Session {
+    pub(super) connection: Object,
+    /// Of the transaction that is under way.
+    deadline: Instant,
+    copies: HashMap<(TargetId, Layout), Statement>,
+    advance: Option<Statement>,
+}
+
+impl Session {
+    /// A connection that knows no statement yet.
+    pub(super) fn new(connection: Object) -> Self {
+        Self {
+            connection,
+            deadline: Instant::now() + TRANSACTION_MAX,
+            copies: HashMap::new(),
+            advance: None,
+        }
+    }
+
+    /// A transaction begins now.
+    pub(super) fn restart_deadline(&mut self) {
+        self.deadline = Instant::now() + TRANSACTION_MAX;
+    }
+
+    /// Waits for one step, at most until the transaction's deadline. Each step is bounded by
+    /// itself, so that what it has borrowed outlives a time-out.
+    pub(super) async fn within<T>(
+        &self,
+        step: impl Future<Output = Result<T, tokio_postgres::Error>>,
+    ) -> Result<T, PgError> {
+        match tokio::time::timeout_at(self.deadline, step).await {
+            Ok(result) => result.map_err(|error| PgError::from_driver(&error)),
+            Err(_) => {
+                let seconds = TRANSACTION_MAX.as_secs();
+                Err(PgError::outage("timeout", format!("no answer within {seconds} s")))
+            }
+        }
+    }
+
+    pub(super) async fn execute(&self, sql: &str) -> Result<(), PgError> {
+        self.within(self.connection.batch_execute(sql)).await
+    }
+
+    pub(super) async fn copy(
+        &mut self,
+        target: &PgTarget,
+        layout: Layout,
+        buffers: &[Bytes],
+        expected: u64,
+    ) -> Result<(), PgError> {
+        let key = (target.id, layout);
+        if !self.copies.contains_key(&key) {
+            let sql = target.copy_sql(layout);
+            let statement = self.within(self.connection.prepare(&sql)).await?;
+            self.copies.insert(key, statement);
+        }
+        let stream = async {
+            let sink = self.connection.copy_in(&self.copies[&key]).await?;
+            let mut sink = std::pin::pin!(sink);
+            sink.feed(Bytes::from_static(&HEADER)).await?;
+            for buffer in buffers {
+                let mut rest = buffer.clone();
+                while !rest.is_empty() {
+                    let chunk = rest.split_to(rest.len().min(CHUNK_BYTES));
+                    sink.feed(chunk).await?;
+                }
+            }
+            sink.feed(Bytes::from_static(&TRAILER)).await?;
+            sink.finish().await
+        };
+        let copied = self.within(stream).await?;
+        if copied == expected {
+            return Ok(());
+        }
+        Err(PgError {
+            fault: Fault::Config,
+            code: "copy".to_owned(),
+            message: format!(
+                "Postgres took {copied} of {expected} rows without an error: a trigger or a rule \
+                 drops rows"
+            ),
+            copy_line: None,
+        })
+    }
+
+    pub(super) async fn dead_letters(&self, batches: &[&mut Flushed]) -> Result<(), PgError> {
+        let letters: Vec<_> = batches
+            .iter()
+            .flat_map(|f| f.batch.dead_letters.iter().map(|letter| (&f.lane, letter)))
+            .collect();
+        if letters.is_empty() {
+            return Ok(());
+        }
+        macro_rules! column {
+            ($lane:ident, $letter:ident, $value:expr) => {
+                letters.iter().map(|($lane, $letter)| $value).collect::<Vec<_>>()
+            };
+        }
+        let groups = column!(lane, _l, lane.group.name.as_str());
+        let clusters = column!(lane, _l, lane.group.cluster_id.as_str());
+        let topics = column!(lane, _l, &*lane.key.topic);
+        let partitions = column!(lane, _l, lane.key.partition);
+        let offsets = column!(_n, letter, letter.offset);
+        let targets = column!(lane, _l, &*lane.key.target);
+        let timestamps = column!(_n, letter, letter.timestamp_ms);
+        let keys = column!(_n, letter, letter.key.as_deref());
+        let values = column!(_n, letter, letter.value.as_deref());
+        let reasons = column!(_n, letter, letter.rejection.reason.as_str());
+        let names = column!(_n, letter, letter.rejection.column.as_deref());
+        let messages = column!(_n, letter, letter.rejection.message.replace('\0', "\u{fffd}"));
+        let sqlstates = column!(_n, letter, letter.sqlstate.as_deref());
+        let parameters: [&(dyn ToSql + Sync); 13] = [
+            &groups,
+            &clusters,
+            &topics,
+            &partitions,
+            &offsets,
+            &targets,
+            &timestamps,
+            &keys,
+            &values,
+            &reasons,
+            &names,
+            &messages,
+            &sqlstates,
+        ];
+        self.within(self.connection.execute(DEAD_LETTERS_SQL, &parameters)).await.map(drop)
+    }
+
+    /// Moves the checkpoints on. False if a lane is not where this process left it; in
+    /// at-least-once the statement only has to fail in an aborted transaction.
+    pub(super) async fn advance(&mut self, batches: &[&mut Flushed]) -> Result<bool, PgError> {
+        let claims: Vec<_> =
+            batches.iter().filter_map(|f| f.lane.claim.map(|claim| (claim, &f.batch))).collect();
+        if claims.is_empty() {
+            self.execute("SELECT 1").await?;
+            return Ok(true);
+        }
+        let ids: Vec<i64> = claims.iter().map(|(claim, _)| claim.checkpoint_id).collect();
+        let expected: Vec<i64> = claims.iter().map(|(_, batch)| batch.begin).collect();
+        let next: Vec<i64> = claims.iter().map(|(_, batch)| batch.end).collect();
+        let epochs: Vec<i64> = claims.iter().map(|(claim, _)| claim.epoch).collect();
+        let statement = match &self.advance {
+            Some(statement) => statement.clone(),
+            None => {
+                let statement = self.within(self.connection.prepare(ADVANCE_SQL)).await?;
+                self.advance.insert(statement).clone()
+            }
+        };
+        let parameters: [&(dyn ToSql + Sync); 4] = [&ids, &expected, &next, &epochs];
+        let moved = self.within(self.connection.execute(&statement, &parameters)).await?;
+        Ok(moved == claims.len() as u64)
+    }
+}
