@@ -17,7 +17,7 @@ use crate::{
     interrupt::Interrupt,
     latency::Latency,
     phase::{Outcome, Phase},
-    service::Service,
+    service::{Launch, Service},
 };
 
 /// The names in `examples/orders.toml`.
@@ -33,15 +33,16 @@ const COUNTED_MAX: Duration = Duration::from_secs(2);
 #[command(name = "demo", version)]
 pub(crate) struct Arguments {
     /// Orders to produce as fast as Kafka takes them.
-    #[arg(long, default_value_t = 2_000_000)]
+    #[arg(long, default_value_t = 2_000_000, value_parser = clap::value_parser!(u64).range(1..))]
     rows: u64,
     /// Orders a second in the second part, which measures the latency.
-    #[arg(long, default_value_t = 20_000, value_name = "RATE")]
+    #[arg(long, default_value_t = 20_000, value_name = "RATE",
+          value_parser = clap::value_parser!(u32).range(1..))]
     steady_rate: u32,
     /// How long the second part lasts; 0 leaves it out.
     #[arg(long, default_value_t = 5, value_name = "SECONDS")]
     steady_seconds: u32,
-    #[arg(long, default_value_t = 6)]
+    #[arg(long, default_value_t = 6, value_parser = clap::value_parser!(u32).range(1..=1000))]
     partitions: u32,
     /// What tidegate runs; it has to write the topic `orders` to the table `orders_realtime`.
     #[arg(long, default_value = "examples/orders.toml", value_name = "FILE")]
@@ -55,6 +56,7 @@ struct Steady {
 }
 
 pub(crate) fn run(arguments: &Arguments, interrupt: &Interrupt) -> Result<(), Error> {
+    let launch = Launch::find(&arguments.config)?;
     println!("demo: starting a private Kafka and a private Postgres on free ports");
     let (kafka, postgres) = start_servers()?;
     interrupt.check()?;
@@ -66,7 +68,7 @@ pub(crate) fn run(arguments: &Arguments, interrupt: &Interrupt) -> Result<(), Er
         postgres.url()
     );
     println!("demo: tidegate run --config {}", arguments.config.display());
-    let service = Service::start(&arguments.config, &kafka.bootstrap_servers(), &postgres.url())?;
+    let service = launch.start(&kafka.bootstrap_servers(), &postgres.url())?;
     let client = postgres.client()?;
     let phase = Phase { service: &service, client: &client, interrupt, before: 0 };
 
