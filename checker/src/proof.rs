@@ -103,7 +103,10 @@ fn line(facts: &Facts, with_dead_letters: bool) -> String {
         if with_dead_letters { format!(" {:>13}", facts.dead_letters) } else { String::new() };
     format!(
         "{:>12} {:>18} {:>19} {next_offset:>12}{dead_letters}",
-        facts.rows, facts.distinct_order_ids, facts.amount_sum
+        facts.rows,
+        facts.distinct_order_ids,
+        // Its own Display knows no width.
+        facts.amount_sum.to_string(),
     )
 }
 
@@ -133,6 +136,13 @@ mod tests {
         let proof = proof(expected, found, 0);
         assert_eq!((proof.produced(), proof.written(), proof.lost()), (13, 9, 2));
         assert!(proof.to_string().contains("WRONG") && proof.to_string().contains("ledger"));
+    }
+
+    #[test]
+    fn columns_stand_under_their_names() {
+        let proof = proof(facts(7), facts(7), 0);
+        let lines: Vec<String> = proof.to_string().lines().map(str::to_owned).collect();
+        assert_eq!(lines[1].trim_end_matches("  ok").len(), lines[0].len(), "{proof}");
     }
 
     #[test]

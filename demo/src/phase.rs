@@ -12,6 +12,7 @@ use stack::Client;
 use crate::{
     error::Error,
     interrupt::Interrupt,
+    latency::Latency,
     progress::{Progress, Reading},
     service::{Service, Status},
 };
@@ -29,6 +30,8 @@ pub(crate) struct Phase<'a> {
     pub(crate) interrupt: &'a Interrupt,
     /// Records of earlier phases.
     pub(crate) before: u64,
+    /// Latencies are read once so many records of this phase are written, if at all.
+    pub(crate) warm_up: Option<u64>,
 }
 
 /// How a phase went.
@@ -38,8 +41,16 @@ pub(crate) struct Outcome {
     pub(crate) producing: Duration,
     /// From the first record produced to the last one durable in Postgres.
     pub(crate) elapsed: Duration,
-    /// The last one while there was something to do.
+    pub(crate) seen: Seen,
+}
+
+/// What tidegate said meanwhile.
+#[derive(Default)]
+pub(crate) struct Seen {
+    /// The last status while there was something to do.
     pub(crate) status: Option<Status>,
+    /// All latencies up to the end of the warm-up.
+    pub(crate) warm_up: Option<Latency>,
 }
 
 impl Phase<'_> {
@@ -53,15 +64,15 @@ impl Phase<'_> {
             let watched = self.watch(started, load.count, &produced, || producer.is_finished());
             let elapsed = started.elapsed();
             stop.store(true, Relaxed);
-            (watched.map(|status| (status, elapsed)), producer.join())
+            (watched.map(|seen| (seen, elapsed)), producer.join())
         });
-        let (status, elapsed) = watched?;
+        let (seen, elapsed) = watched?;
         let report = produced.map_err(|_| Error::LoadPanicked)??;
         match report.error {
             Some(error) => Err(error.into()),
             None => {
                 let (ledger, producing) = (report.ledger, report.elapsed);
-                Ok(Outcome { ledger, producing, elapsed, status })
+                Ok(Outcome { ledger, producing, elapsed, seen })
             }
         }
     }
@@ -73,9 +84,9 @@ impl Phase<'_> {
         count: Option<u64>,
         produced: &AtomicU64,
         is_complete: impl Fn() -> bool,
-    ) -> Result<Option<Status>, Error> {
+    ) -> Result<Seen, Error> {
         let mut progress = Progress::new(started, count);
-        let mut status = None;
+        let mut seen = Seen::default();
         let mut is_ready = false;
         let mut moved = (Reading::default(), Instant::now());
         loop {
@@ -88,9 +99,12 @@ impl Phase<'_> {
             let written = written.saturating_sub(self.before);
             // What is written was produced, even if its acknowledgement is still on its way.
             let reading = Reading { produced: produced.load(Relaxed).max(written), written };
+            if seen.warm_up.is_none() && self.warm_up.is_some_and(|records| written >= records) {
+                seen.warm_up = Some(Latency::parse(&self.service.metrics()?)?);
+            }
             if is_complete && reading.written >= reading.produced {
                 progress.end(reading);
-                return Ok(status);
+                return Ok(seen);
             }
             if reading != moved.0 {
                 moved = (reading, Instant::now());
@@ -101,7 +115,7 @@ impl Phase<'_> {
                 // Whether it ended, the next turn finds out, and says more than a refused connection.
                 if let Ok(now) = self.service.status() {
                     progress.show(reading, now.lag_records);
-                    status = Some(now).filter(|now| now.lag_records > 0).or(status);
+                    seen.status = Some(now).filter(|now| now.lag_records > 0).or(seen.status);
                 }
             }
             thread::sleep(TURN);

@@ -17,7 +17,7 @@ use crate::{
     interrupt::Interrupt,
     latency::Latency,
     phase::{Outcome, Phase},
-    service::Service,
+    service::{Launch, Service},
 };
 
 /// The names in `examples/orders.toml`.
@@ -25,6 +25,8 @@ const TOPIC: &str = "orders";
 const TABLE: &str = "orders_realtime";
 const PARTITION_COLUMN: &str = "kafka_partition";
 const OFFSET_COLUMN: &str = "kafka_offset";
+/// Until a new producer has its connections and its id, records pile up in it.
+const WARM_UP_SECONDS: u32 = 1;
 const COUNTED_MAX: Duration = Duration::from_secs(2);
 
 /// Starts a private Kafka and a private Postgres, produces orders, lets tidegate move them, and
@@ -33,15 +35,16 @@ const COUNTED_MAX: Duration = Duration::from_secs(2);
 #[command(name = "demo", version)]
 pub(crate) struct Arguments {
     /// Orders to produce as fast as Kafka takes them.
-    #[arg(long, default_value_t = 2_000_000)]
+    #[arg(long, default_value_t = 2_000_000, value_parser = clap::value_parser!(u64).range(1..))]
     rows: u64,
     /// Orders a second in the second part, which measures the latency.
-    #[arg(long, default_value_t = 20_000, value_name = "RATE")]
+    #[arg(long, default_value_t = 20_000, value_name = "RATE",
+          value_parser = clap::value_parser!(u32).range(1..))]
     steady_rate: u32,
     /// How long the second part lasts; 0 leaves it out.
     #[arg(long, default_value_t = 5, value_name = "SECONDS")]
     steady_seconds: u32,
-    #[arg(long, default_value_t = 6)]
+    #[arg(long, default_value_t = 6, value_parser = clap::value_parser!(u32).range(1..=1000))]
     partitions: u32,
     /// What tidegate runs; it has to write the topic `orders` to the table `orders_realtime`.
     #[arg(long, default_value = "examples/orders.toml", value_name = "FILE")]
@@ -55,6 +58,7 @@ struct Steady {
 }
 
 pub(crate) fn run(arguments: &Arguments, interrupt: &Interrupt) -> Result<(), Error> {
+    let launch = Launch::find(&arguments.config)?;
     println!("demo: starting a private Kafka and a private Postgres on free ports");
     let (kafka, postgres) = start_servers()?;
     interrupt.check()?;
@@ -66,9 +70,9 @@ pub(crate) fn run(arguments: &Arguments, interrupt: &Interrupt) -> Result<(), Er
         postgres.url()
     );
     println!("demo: tidegate run --config {}", arguments.config.display());
-    let service = Service::start(&arguments.config, &kafka.bootstrap_servers(), &postgres.url())?;
+    let service = launch.start(&kafka.bootstrap_servers(), &postgres.url())?;
     let client = postgres.client()?;
-    let phase = Phase { service: &service, client: &client, interrupt, before: 0 };
+    let phase = Phase { service: &service, client: &client, interrupt, before: 0, warm_up: None };
 
     println!("demo: producing {} orders at full speed", grouped(arguments.rows));
     let full = phase.run(&load(arguments, &kafka))?;
@@ -132,16 +136,19 @@ fn run_steady(
     if seconds == 0 {
         return Ok(None);
     }
-    println!("demo: {} orders a second for {seconds} s", grouped(u64::from(rate)));
+    println!(
+        "demo: {} orders a second for {seconds} s, after {WARM_UP_SECONDS} s to warm up",
+        grouped(u64::from(rate))
+    );
     let mut load = load(arguments, kafka);
-    load.count = Some(u64::from(rate) * u64::from(seconds));
+    load.count = Some(u64::from(rate) * u64::from(seconds + WARM_UP_SECONDS));
     load.rate = Some(f64::from(rate));
     // Other orders: no id comes twice.
     load.profile.start_id = arguments.rows as i64;
-    let before = latency_of(phase.service, arguments.rows)?;
-    let outcome = Phase { before: arguments.rows, ..*phase }.run(&load)?;
-    let all = arguments.rows + outcome.ledger.produced;
-    let latency = latency_of(phase.service, all)?.since(&before);
+    let warm_up = Some(u64::from(rate) * u64::from(WARM_UP_SECONDS));
+    let outcome = Phase { before: arguments.rows, warm_up, ..*phase }.run(&load)?;
+    let all = latency_of(phase.service, arguments.rows + outcome.ledger.produced)?;
+    let latency = outcome.seen.warm_up.map_or_else(|| all.clone(), |before| all.since(&before));
     Ok(Some(Steady { ledger: outcome.ledger, latency }))
 }
 
@@ -188,7 +195,7 @@ fn report_latency(rate: u32, latency: &Latency) {
 }
 
 fn report_verdict(full: &Outcome) {
-    match &full.status {
+    match &full.seen.status {
         Some(status) => {
             println!("demo: bottleneck at full speed: {} ({})", status.bottleneck, status.evidence);
         }

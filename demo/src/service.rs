@@ -4,7 +4,7 @@ use std::{
     env, fs,
     io::{self, Read, Write},
     net::TcpStream,
-    path::Path,
+    path::{Path, PathBuf},
     process::Command,
     time::Duration,
 };
@@ -30,9 +30,15 @@ pub(crate) struct Status {
     pub(crate) evidence: String,
 }
 
-impl Service {
-    /// Starts the `tidegate` that was built along with the demo.
-    pub(crate) fn start(config: &Path, brokers: &str, database: &str) -> Result<Self, Error> {
+/// What it takes to start it.
+pub(crate) struct Launch {
+    tidegate: PathBuf,
+    config: PathBuf,
+}
+
+impl Launch {
+    /// Finds the `tidegate` that was built along with the demo, and the configuration file.
+    pub(crate) fn find(config: &Path) -> Result<Self, Error> {
         let demo = env::current_exe()
             .map_err(|source| Error::System { action: "find my own program file", source })?;
         let tidegate = demo.with_file_name("tidegate");
@@ -41,18 +47,24 @@ impl Service {
         }
         let config = fs::canonicalize(config)
             .map_err(|source| Error::Config { path: config.to_owned(), source })?;
+        Ok(Self { tidegate, config })
+    }
+
+    pub(crate) fn start(&self, brokers: &str, database: &str) -> Result<Service, Error> {
         let address = format!("127.0.0.1:{}", stack::free_port()?);
-        let mut command = Command::new(tidegate);
+        let mut command = Command::new(&self.tidegate);
         command
             .arg("run")
             .arg("--config")
-            .arg(config)
+            .arg(&self.config)
             .args(["--set", &format!("admin.listen={address}"), "--set", "log.format=human"])
             .env("KAFKA_BROKERS", brokers)
             .env("DATABASE_URL", database);
-        Ok(Self { program: Program::start("tidegate", command)?, address })
+        Ok(Service { program: Program::start("tidegate", command)?, address })
     }
+}
 
+impl Service {
     /// # Errors
     /// When the process is gone.
     pub(crate) fn check_runs(&self) -> Result<(), Error> {

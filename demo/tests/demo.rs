@@ -96,7 +96,7 @@ fn every_order_is_proved_and_the_last_line_says_so() {
     let text = lines.join("\n");
     assert!(demo.child.wait().unwrap().success(), "{text}\n{}", demo.errors());
     let last = lines.last().unwrap();
-    assert_eq!(last, "demo: produced=70000 written=70000 lost=0 duplicated=0", "{text}");
+    assert_eq!(last, "demo: produced=90000 written=90000 lost=0 duplicated=0", "{text}");
     assert_eq!(lines.iter().filter(|line| line.ends_with("  ok")).count(), 6, "{text}");
     assert!(text.contains("p99") && text.contains("bottleneck"), "{text}");
     assert!(demo.is_gone());
