@@ -143,6 +143,13 @@ impl Engine {
 
     /// Opens the sinks and the targets of all routes; gives the routes by source.
     fn open(&mut self) -> Result<(Routes, BTreeMap<String, Feed>), Error> {
+        let is_handler = |name| self.config.sinks.get(name) == Some(&config::Sink::Handler);
+        if let Some(name) = self.sinks.keys().find(|name| !is_handler(*name)) {
+            return Err(Error::config(format!(
+                "a sink was registered as `{name}`, but the configuration has no sinks.{name} with \
+                 kind = \"handler\""
+            )));
+        }
         let mut feeds = BTreeMap::new();
         for name in self.config.sinks.keys() {
             let sink = self.sink(name)?;

@@ -45,7 +45,7 @@ fn describe(config: &Config) {
                 target.table.as_ref().map_or_else(String::new, |table| format!(" table {table}"));
             let topics = route.topics.join(", ");
             tracing::info!(
-                "route {}: {} [{topics}] to {}{table}, {:?}",
+                "route {}: {} [{topics}] to {}{table}, {}",
                 route.name,
                 route.source,
                 target.sink,

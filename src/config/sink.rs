@@ -29,12 +29,13 @@ pub enum Sink {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PostgresSink {
     /// `postgres://user:password@host:port/database?sslmode=...`, as `tokio_postgres::Config` reads
-    /// it. `sslmode` is `disable`, `prefer` (default) or `require`; `require` verifies the server's
-    /// certificate and name, as libpq's `verify-full` does. Required.
+    /// it. `sslmode` is `disable`, `prefer` (default) or `require`. With a `ca_file`, the last two
+    /// both mean TLS, with certificate and name verified as by libpq's `verify-full`; without one,
+    /// `require` is refused and `prefer` means no TLS. Required.
     pub url: Secret,
     /// How many connections write at a time. 1 to 64; default: 4.
     pub writers: usize,
-    /// The certificates that the server's must lead to, as PEM, in place of the public ones. A
+    /// The certificates that the server's must lead to, as PEM. A
     /// relative path in the configuration file is relative to that file's folder. Default: none.
     pub ca_file: Option<PathBuf>,
 }

@@ -4,7 +4,13 @@ use std::{fmt, sync::Arc};
 
 use super::{Encoder, Flushed, Sink, Target, TargetId, WriteError, Writer};
 use crate::{
-    config, detect::Sample, error::Error, lane::Outcome, record::Record, status::SinkStatus,
+    batch::{Batch, Original},
+    config,
+    detect::Sample,
+    error::Error,
+    lane::Outcome,
+    record::Record,
+    status::SinkStatus,
     watchdog::Heart,
 };
 
@@ -12,7 +18,8 @@ type Handle = dyn Fn(&Record<'_>) -> Result<(), WriteError> + Send + Sync;
 
 /// Calls a function for each record: at least once, in the order of its partition.
 ///
-/// The function gets key, value, topic, partition, offset and timestamp (no headers). When it
+/// The function gets key, value, topic, partition, offset and timestamp (no headers), also of records
+/// that the route's format refuses. When it
 /// answers [`WriteError::Outage`], the batch is handed in again from its first record on.
 #[derive(Clone)]
 pub struct HandlerSink {
@@ -73,8 +80,8 @@ impl Writer for HandlerSink {
         heart: &Heart,
     ) -> Result<(), WriteError> {
         for flushed in batches {
-            heart.beat();
-            for original in flushed.batch.originals() {
+            for original in records_of(&flushed.batch) {
+                heart.beat();
                 (self.handle)(&Record {
                     topic: &flushed.lane.key.topic,
                     partition: flushed.lane.key.partition,
@@ -88,5 +95,44 @@ impl Writer for HandlerSink {
             flushed.outcome = Some(Outcome::Durable);
         }
         Ok(())
+    }
+}
+
+/// All records of a batch in order of their offsets, also those that the format did not take: what a
+/// record means is the function's business.
+fn records_of(batch: &Batch) -> Vec<Original<'_>> {
+    let refused = batch.dead_letters.iter().map(|letter| Original {
+        offset: letter.offset,
+        timestamp_ms: letter.timestamp_ms,
+        key: letter.key.as_deref(),
+        value: letter.value.as_deref(),
+    });
+    let mut records: Vec<_> = batch.originals().chain(refused).collect();
+    records.sort_by_key(|record| record.offset);
+    records
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rejection::{Reason, Rejection};
+
+    #[test]
+    fn the_function_gets_refused_records_too_in_their_place() {
+        let mut batch = Batch::new(0);
+        let record = |offset| Record {
+            topic: "t",
+            partition: 0,
+            offset,
+            timestamp_ms: None,
+            key: None,
+            value: Some(b"x"),
+            headers: None,
+        };
+        batch.keep_original(&record(0));
+        batch.reject(&record(1), Rejection::record(Reason::Malformed, "not JSON"));
+        batch.keep_original(&record(2));
+        let offsets: Vec<i64> = records_of(&batch).iter().map(|r| r.offset).collect();
+        assert_eq!(offsets, [0, 1, 2]);
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! A sink opens the targets of the routes before the first record, and gives each writer thread of
 //! its pool a [`Writer`]. To add a sink: one module that implements [`Sink`], and one line in
-//! [`build`](crate::engine).
+//! `Engine::sink`.
 
 pub mod handler;
 pub mod ndjson;

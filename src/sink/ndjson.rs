@@ -5,7 +5,7 @@
 
 use std::{
     fs::{File, OpenOptions},
-    io::{self, Write as _},
+    io::{self, Read as _, Seek as _, SeekFrom, Write as _},
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
 };
@@ -34,9 +34,18 @@ pub struct NdjsonSink {
 
 #[derive(Debug)]
 struct Files {
-    rows: File,
-    dead_letters: File,
+    rows: Lines,
+    dead_letters: Lines,
 }
+
+/// A file of whole lines.
+#[derive(Debug)]
+struct Lines {
+    file: File,
+    length: u64,
+}
+
+const TAIL_BYTES: usize = 64 << 10;
 
 impl NdjsonSink {
     /// Lines go to `path`; `-` is standard output.
@@ -55,16 +64,53 @@ impl NdjsonSink {
         let files = match &mut *files {
             Some(files) => files,
             none => {
-                let open = |path: &Path| OpenOptions::new().create(true).append(true).open(path);
                 let mut beside = path.clone().into_os_string();
                 beside.push(".dead_letters");
-                none.insert(Files { rows: open(path)?, dead_letters: open(Path::new(&beside))? })
+                let (rows, dead_letters) = (Lines::open(path)?, Lines::open(Path::new(&beside))?);
+                none.insert(Files { rows, dead_letters })
             }
         };
-        files.rows.write_all(rows)?;
-        files.dead_letters.write_all(dead_letters)?;
-        files.dead_letters.sync_data()?;
-        files.rows.sync_data()
+        files.dead_letters.append(dead_letters)?;
+        files.rows.append(rows)
+    }
+}
+
+impl Lines {
+    /// Opens a file for appending. What follows the last line break was cut off by a crash, and its
+    /// record comes again: it is removed.
+    fn open(path: &Path) -> io::Result<Self> {
+        let mut file = OpenOptions::new().create(true).read(true).append(true).open(path)?;
+        let mut length = file.seek(SeekFrom::End(0))?;
+        let mut block = vec![0; TAIL_BYTES];
+        let whole = length;
+        while length > 0 {
+            let start = length.saturating_sub(TAIL_BYTES as u64);
+            let tail = &mut block[..(length - start) as usize];
+            file.seek(SeekFrom::Start(start))?;
+            file.read_exact(tail)?;
+            if let Some(end) = tail.iter().rposition(|byte| *byte == b'\n') {
+                length = start + end as u64 + 1;
+                break;
+            }
+            length = start;
+        }
+        if length < whole {
+            file.set_len(length)?;
+        }
+        Ok(Self { file, length })
+    }
+
+    /// Appends whole lines, or nothing.
+    fn append(&mut self, lines: &[u8]) -> io::Result<()> {
+        if lines.is_empty() {
+            return Ok(());
+        }
+        if let Err(error) = self.file.write_all(lines).and_then(|()| self.file.sync_data()) {
+            self.file.set_len(self.length)?;
+            return Err(error);
+        }
+        self.length += lines.len() as u64;
+        Ok(())
     }
 }
 
@@ -159,4 +205,26 @@ fn describe(lane: &LaneKey, letter: &DeadLetter) -> String {
         "value": text(&letter.value), "value_hex": hex(&letter.value),
     })
     .to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_that_a_crash_cut_off_is_removed_before_the_next() {
+        let path = std::env::temp_dir().join(format!("tidegate-lines-{}", std::process::id()));
+        let long = vec![b'x'; TAIL_BYTES * 2];
+        for (before, after) in [
+            (&b"{\"a\":1}\n{\"b\":"[..], &b"{\"a\":1}\n"[..]),
+            (b"{}\n", b"{}\n"),
+            (b"{\"b\":", b""),
+            (&long, b""),
+        ] {
+            std::fs::write(&path, before).unwrap();
+            Lines::open(&path).unwrap().append(b"{\"c\":3}\n").unwrap();
+            assert_eq!(std::fs::read(&path).unwrap(), [after, b"{\"c\":3}\n"].concat());
+        }
+        std::fs::remove_file(&path).unwrap();
+    }
 }

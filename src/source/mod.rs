@@ -2,7 +2,7 @@
 //!
 //! A source knows nothing of sinks: it pushes records into a [`Partition`](crate::partition) and
 //! does with the lanes' frontiers what its kind of position needs. To add a source: one module that
-//! implements [`Source`], and one line in [`build`](crate::engine).
+//! implements [`Source`], and one line in `Engine::source`.
 
 pub mod kafka;
 pub mod ndjson;

@@ -76,6 +76,7 @@ impl NdjsonSource {
         route: &Route,
         group: &Group,
         context: &Context,
+        heart: &Heart,
     ) -> Result<Vec<LaneStart>, Error> {
         let topic: Arc<str> = Arc::from(self.name.as_str());
         let fresh = LaneStart { position: 0, claim: None };
@@ -83,7 +84,8 @@ impl NdjsonSource {
         for (target, key) in route.targets.iter().zip(route.lane_keys(&topic, 0)) {
             let start = match target.target.checkpoints() {
                 Some(checkpoints) if self.path.is_some() => {
-                    let Claimed { next_offset, claim } = claim(checkpoints, group, &key, context)?;
+                    let Claimed { next_offset, claim } =
+                        claim(checkpoints, group, &key, context, heart)?;
                     LaneStart { position: next_offset, claim: Some(claim) }
                 }
                 _ => fresh,
@@ -99,8 +101,10 @@ fn claim(
     group: &Group,
     key: &LaneKey,
     context: &Context,
+    heart: &Heart,
 ) -> Result<Claimed, Error> {
     loop {
+        heart.beat();
         let claimed = match checkpoints.claim(group, std::slice::from_ref(key)) {
             Ok(claimed) => match claimed.first().copied().flatten() {
                 Some(claimed) => Ok(vec![claimed]),
@@ -218,7 +222,7 @@ impl NdjsonSource {
         heart: &Heart,
     ) -> Result<(), Error> {
         let group = Arc::new(self.group()?);
-        let starts = self.starts(route, &group, context)?;
+        let starts = self.starts(route, &group, context, heart)?;
         let topic: Arc<str> = Arc::from(self.name.as_str());
         let mut open = route.open_partition(&topic, 0, &group, &starts, context)?;
         context.status.set_source(&self.name, SourceState::Running { partitions: 1 });

@@ -39,7 +39,7 @@ pub fn pool(url: &str, ca_file: Option<&Path>, writers: usize) -> Result<Pool, E
     config.target_session_attrs(TargetSessionAttrs::ReadWrite);
     let manager_config = ManagerConfig { recycling_method: RecyclingMethod::Fast };
     let manager = match (ca_file, config.get_ssl_mode()) {
-        (Some(ca_file), _) => {
+        (Some(ca_file), SslMode::Prefer | SslMode::Require) => {
             config.ssl_mode(SslMode::Require);
             Manager::from_config(config, tls(ca_file)?, manager_config)
         }
@@ -49,7 +49,7 @@ pub fn pool(url: &str, ca_file: Option<&Path>, writers: usize) -> Result<Pool, E
                  protects from nobody",
             ));
         }
-        (None, _) => {
+        _ => {
             config.ssl_mode(SslMode::Disable);
             Manager::from_config(config, tokio_postgres::NoTls, manager_config)
         }

@@ -219,13 +219,16 @@ fn judge(
         Some((_, current)) if current != epoch => Ok(Some(Outcome::Fenced)),
         Some((next_offset, _)) if next_offset == batch.end => Ok(Some(Outcome::Durable)),
         Some((next_offset, _)) if next_offset == batch.begin => Ok(None),
-        other => Err(PgError {
+        stored => Err(PgError {
             fault: Fault::Config,
             code: "checkpoint".to_owned(),
             message: format!(
-                "the checkpoint stands at {:?} while this process has written up to {}: the \
-                 database went back in time, or somebody else writes it",
-                other.map(|(next_offset, _)| next_offset),
+                "the checkpoint {} while this process has written up to {}: the database went back in \
+                 time, or somebody else writes it",
+                stored.map_or_else(
+                    || "is gone".to_owned(),
+                    |(next_offset, _)| format!("stands at {next_offset}")
+                ),
                 batch.begin
             ),
             copy_line: None,

@@ -43,7 +43,6 @@ pub(super) struct Pending {
 pub(super) struct Assignment {
     owned: BTreeMap<PartitionKey, Owned>,
     pub(super) pending: Vec<Pending>,
-    stored: BTreeMap<PartitionKey, i64>,
 }
 
 impl Assignment {
@@ -65,14 +64,12 @@ impl Assignment {
         self.owned.values().flat_map(|owned| &owned.lanes).find(|lane| lane.is_fenced())
     }
 
-    /// The frontiers that have moved since they were last stored.
-    pub(super) fn moved_frontiers(&mut self) -> Result<TopicPartitionList, KafkaError> {
+    /// The frontiers of all partitions.
+    pub(super) fn frontiers(&self) -> Result<TopicPartitionList, KafkaError> {
         let mut list = TopicPartitionList::new();
-        for (key, owned) in &self.owned {
-            let Some(frontier) = owned.frontier() else { continue };
-            if self.stored.get(key) != Some(&frontier) {
-                list.add_partition_offset(&key.0, key.1, Offset::Offset(frontier))?;
-                self.stored.insert(key.clone(), frontier);
+        for ((topic, partition), owned) in &self.owned {
+            if let Some(frontier) = owned.frontier() {
+                list.add_partition_offset(topic, *partition, Offset::Offset(frontier))?;
             }
         }
         Ok(list)
@@ -110,7 +107,6 @@ impl Assignment {
     /// its transaction is under way: then the checkpoint decides.
     pub(super) fn release(&mut self, keys: &[PartitionKey], status: &Status) {
         for key in keys {
-            self.stored.remove(key);
             if let Some(owned) = self.owned.remove(key) {
                 for lane in &owned.lanes {
                     lane.cancel();

@@ -63,13 +63,11 @@ pub(super) fn group_config(config: &Config, fetch_bytes: usize) -> ClientConfig 
         .set("enable.auto.offset.store", "false")
         // Positions are always given as numbers; one that is not there is an error, never a reset.
         .set("auto.offset.reset", "error")
-        .set("enable.partition.eof", "false")
         .set("queued.max.messages.kbytes", (fetch_bytes / 1024).max(1).to_string())
         .set("fetch.message.max.bytes", fetch_bytes.clamp(64 << 10, 1 << 20).to_string())
         .set_log_level(RDKafkaLogLevel::Warning);
     // The response as a whole, for all partitions of a broker; never below one message batch.
     client.set("fetch.max.bytes", (8 << 20).to_string());
-    client.set("message.max.bytes", (8 << 20).to_string());
     client
 }
 

@@ -203,7 +203,13 @@ impl Source for KafkaSource {
         let consumer: BaseConsumer<Client> = config
             .create_with_context(Client::new(&self.name))
             .map_err(|error| self.misconfigured(&error))?;
-        let cluster_id = consumer.client().fetch_cluster_id(ASK_MAX).unwrap_or_default();
+        // Part of the checkpoints' names: without it the lanes would find other ones.
+        let cluster_id = consumer.client().fetch_cluster_id(ASK_MAX).ok_or_else(|| {
+            Error::unavailable(format!(
+                "source {}: the brokers at {} do not tell the id of their cluster",
+                self.name, self.config.brokers
+            ))
+        })?;
         let group = Arc::new(Group { name: self.config.group.clone(), cluster_id });
         let names: Vec<&str> = topics.iter().map(String::as_str).collect();
         consumer.subscribe(&names).map_err(|error| self.misconfigured(&error))?;

@@ -85,6 +85,8 @@ impl PartitionReader {
                 partition.push(&record, heart);
                 true
             }
+            // Asked for by a user's property, and of no use here.
+            Some(Err(KafkaError::PartitionEOF(_))) => false,
             Some(Err(error)) => {
                 self.answer(partition.position(), &error);
                 false

@@ -286,36 +286,33 @@ impl Poller {
         Ok(())
     }
 
-    /// Stores the frontiers; says whether any has moved.
-    fn store(&mut self) -> bool {
-        let moved = match self.assignment.moved_frontiers() {
-            Ok(moved) => moved,
+    /// Stores the frontiers, moved or not: a commit that failed is made good by the next, and
+    /// librdkafka itself leaves out what it knows to be committed.
+    fn store(&self) {
+        let frontiers = match self.assignment.frontiers() {
+            Ok(frontiers) if frontiers.count() == 0 => return,
+            Ok(frontiers) => frontiers,
             Err(error) => {
                 tracing::warn!(source = self.name, "cannot list the frontiers: {error}");
-                return false;
+                return;
             }
         };
-        if moved.count() == 0 {
-            return false;
-        }
         // A partition that librdkafka no longer counts as assigned is refused by itself: its next
         // owner decides.
-        if let Err(error) = self.consumer.store_offsets(&moved) {
+        if let Err(error) = self.consumer.store_offsets(&frontiers) {
             tracing::debug!(source = self.name, "offsets not stored: {error}");
         }
-        true
     }
 
-    fn commit(&mut self) {
-        if self.store() {
-            commit_stored(&self.consumer, CommitMode::Async);
-        }
+    fn commit(&self) {
+        self.store();
+        commit_stored(&self.consumer, CommitMode::Async);
     }
 
     /// Commits and waits for the answer, but not for ever: with the coordinator away, the client
     /// would wait as long as it takes. What is not committed is read again at least once, or not
     /// at all where the sink keeps checkpoints.
-    fn commit_and_wait(&mut self, heart: &Heart) {
+    fn commit_and_wait(&self, heart: &Heart) {
         self.store();
         let consumer = Arc::clone(&self.consumer);
         let commit = std::thread::spawn(move || commit_stored(&consumer, CommitMode::Sync));
