@@ -265,19 +265,22 @@ impl Poller {
 
     /// Stores the frontiers and commits them.
     fn commit(&mut self, mode: CommitMode) {
-        let moved = match self.assignment.moved_frontiers() {
-            Ok(moved) if moved.count() > 0 => moved,
-            Ok(_) => return,
+        match self.assignment.moved_frontiers() {
+            Ok(moved) if moved.count() > 0 => {
+                // A partition that librdkafka no longer counts as assigned is refused by itself:
+                // its next owner decides.
+                if let Err(error) = self.consumer.store_offsets(&moved) {
+                    tracing::debug!(source = self.name, "offsets not stored: {error}");
+                }
+            }
+            Ok(_) => {}
             Err(error) => {
                 tracing::warn!(source = self.name, "cannot list the frontiers: {error}");
                 return;
             }
-        };
-        // A partition that librdkafka no longer counts as assigned is refused by itself: its next
-        // owner decides.
-        if let Err(error) = self.consumer.store_offsets(&moved) {
-            tracing::debug!(source = self.name, "offsets not stored: {error}");
         }
+        // Also if nothing has moved: a commit that failed (in the middle of a rebalance, say) is
+        // made good by the next, and one that has nothing to say is not sent.
         match self.consumer.commit_consumer_state(mode) {
             Ok(()) | Err(KafkaError::ConsumerCommit(RDKafkaErrorCode::NoOffset)) => {}
             Err(error) => {
