@@ -9,6 +9,7 @@
 mod delivery;
 mod faults;
 mod ingest;
+mod positions;
 mod rebalance;
 mod rejections;
 mod support;
