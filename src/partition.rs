@@ -266,7 +266,9 @@ impl Partition {
     /// first, or past the deadline.
     fn flush(&mut self, index: usize, trigger: Trigger, deadline: Option<Instant>, heart: &Heart) {
         self.publish();
-        if !self.wait_until_settled(index, deadline, heart) {
+        if !self.wait_until_settled(index, deadline, heart)
+            || deadline.is_some_and(|deadline| Instant::now() >= deadline)
+        {
             return;
         }
         let capacity_max = self.policy.bytes * 2;
@@ -295,15 +297,26 @@ impl Partition {
         let mut flushed = full.into_inner();
         let blocked_since = Instant::now();
         loop {
-            match queue.send_timeout(flushed, WAIT_MAX) {
-                Ok(()) => break,
-                Err(SendTimeoutError::Timeout(back)) if !back.lane.is_closed() => flushed = back,
-                // The lane was cancelled, or the writers are gone: nobody waits for the answer.
-                Err(SendTimeoutError::Timeout(_) | SendTimeoutError::Disconnected(_)) => break,
-            }
             heart.beat();
+            flushed = match queue.send_timeout(flushed, WAIT_MAX) {
+                Ok(()) => break,
+                Err(SendTimeoutError::Timeout(back)) if !self.is_given_up(&back.lane) => back,
+                // The batch is read again by whoever reads the lane next.
+                Err(SendTimeoutError::Timeout(back) | SendTimeoutError::Disconnected(back)) => {
+                    back.lane.cancel();
+                    break;
+                }
+            };
         }
         self.blocked(blocked_since.elapsed());
+    }
+
+    /// Whether nobody waits any more for what the lane still holds: it is closed, the engine has
+    /// failed, or the deadline of the order to stop is over.
+    fn is_given_up(&self, lane: &Lane) -> bool {
+        lane.is_closed()
+            || self.shutdown.has_failed()
+            || self.stop.order().is_some_and(|(_, deadline)| Instant::now() >= deadline)
     }
 
     /// Waits until the lane has no batch on its way. False if it must not be waited for any more.

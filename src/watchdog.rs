@@ -42,13 +42,25 @@ impl Heart {
 #[derive(Clone, Debug, Default)]
 pub struct Watchdog {
     hearts: Arc<Mutex<Vec<Weak<Heart>>>>,
+    looks: Arc<Mutex<Option<Looks>>>,
     shutdown: Shutdown,
 }
+
+/// When the watchdog looked.
+#[derive(Clone, Copy, Debug)]
+struct Looks {
+    last: Instant,
+    /// Since when it has looked without a pause.
+    awake_since: Instant,
+}
+
+/// A watchdog that has not looked for so long was frozen itself, and the whole process with it.
+const PAUSE_MAX: Duration = Duration::from_secs(5);
 
 impl Watchdog {
     /// A watchdog that reports to `shutdown`.
     pub fn new(shutdown: Shutdown) -> Self {
-        Self { hearts: Arc::default(), shutdown }
+        Self { hearts: Arc::default(), looks: Arc::default(), shutdown }
     }
 
     /// Starts a thread under watch: its panic is a failure of the engine, and so is its silence.
@@ -83,12 +95,26 @@ impl Watchdog {
 
     /// The name of a thread that has been silent for too long.
     pub fn silent(&self) -> Option<(String, Duration)> {
+        let awake = self.look(Instant::now());
         let hearts = self.hearts.lock().unwrap_or_else(PoisonError::into_inner);
         hearts
             .iter()
             .filter_map(Weak::upgrade)
-            .map(|heart| (heart.name.clone(), heart.silence()))
+            .map(|heart| (heart.name.clone(), heart.silence().min(awake)))
             .find(|(_, silence)| *silence > SILENCE_MAX)
+    }
+}
+
+impl Watchdog {
+    /// How long it has looked without a pause. After a SIGCONT, all threads get their time anew.
+    fn look(&self, now: Instant) -> Duration {
+        let mut looks = self.looks.lock().unwrap_or_else(PoisonError::into_inner);
+        let awake_since = match *looks {
+            Some(Looks { last, awake_since }) if now - last < PAUSE_MAX => awake_since,
+            _ => now,
+        };
+        *looks = Some(Looks { last: now, awake_since });
+        now - awake_since
     }
 }
 
@@ -119,6 +145,17 @@ mod tests {
         let failure = shutdown.failure().unwrap();
         assert_eq!(failure.kind, ErrorKind::Software);
         assert!(failure.message.contains("doomed"), "{failure}");
+    }
+
+    #[test]
+    fn a_process_that_was_frozen_is_not_taken_for_a_silent_thread() {
+        let watchdog = Watchdog::new(Shutdown::default());
+        let start = Instant::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        assert_eq!(watchdog.look(at(0)), Duration::ZERO);
+        assert_eq!(watchdog.look(at(4)), Duration::from_secs(4));
+        assert_eq!(watchdog.look(at(94)), Duration::ZERO);
+        assert_eq!(watchdog.look(at(96)), Duration::from_secs(2));
     }
 
     #[test]

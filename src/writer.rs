@@ -119,6 +119,9 @@ impl WriterThread {
         let mut backoff = Backoff::default();
         loop {
             heart.beat();
+            if self.shutdown.has_failed() {
+                batches.iter().for_each(|flushed| flushed.lane.cancel());
+            }
             settle_closed(batches);
             let Some(first) = batches.first() else { break };
             let target = first.lane.target;
@@ -150,9 +153,6 @@ impl WriterThread {
                     std::thread::sleep(pause);
                 }
                 Err(WriteError::Halt(error)) => self.shutdown.fail(error),
-            }
-            if self.shutdown.has_failed() {
-                batches.iter().for_each(|flushed| flushed.lane.cancel());
             }
         }
     }

@@ -4,6 +4,7 @@
 use std::{
     fs::File,
     io::{self, BufRead, BufReader, Read},
+    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
     sync::Arc,
     thread::JoinHandle,
@@ -53,17 +54,19 @@ impl NdjsonSource {
         Ok(BufReader::with_capacity(BUFFER_BYTES, reader))
     }
 
-    /// The name under which the positions of this file are kept: its full path, as line numbers
-    /// mean nothing in another file.
+    /// The name under which the positions of this file are kept: its full path and its inode, as line
+    /// numbers mean nothing in another file.
     fn group(&self) -> Result<Group, Error> {
         let cluster_id = match &self.path {
-            Some(path) => std::fs::canonicalize(path)
-                .map_err(|error| {
+            Some(path) => {
+                let unreadable = |error: io::Error| {
                     let path = path.display();
                     Error::config(format!("sources.{}: cannot read {path}: {error}", self.name))
-                })?
-                .display()
-                .to_string(),
+                };
+                let whole = std::fs::canonicalize(path).map_err(unreadable)?;
+                let inode = std::fs::metadata(&whole).map_err(unreadable)?.ino();
+                format!("{}#{inode}", whole.display())
+            }
             None => "stdin".to_owned(),
         };
         Ok(Group { name: format!("tidegate-{}", self.name), cluster_id })
@@ -88,7 +91,13 @@ impl NdjsonSource {
                         claim(checkpoints, group, &key, context, heart)?;
                     LaneStart { position: next_offset, claim: Some(claim) }
                 }
-                _ => fresh,
+                Some(_) => {
+                    tracing::warn!(
+                        "standard input keeps no position: rows may double after a restart"
+                    );
+                    fresh
+                }
+                None => fresh,
             };
             starts.push(start);
         }
@@ -228,7 +237,7 @@ impl NdjsonSource {
         context.status.set_source(&self.name, SourceState::Running { partitions: 1 });
         let first = open.partition.position();
         let blocks = self.read_ahead(reader, context)?;
-        let mut offset = 0;
+        let (mut offset, mut ended) = (0, false);
         while !open.partition.must_stop() && !context.shutdown.is_requested() {
             open.partition.tick(heart);
             let block = match blocks.recv_timeout(open.partition.wait()) {
@@ -236,7 +245,10 @@ impl NdjsonSource {
                     Error::new(ErrorKind::Data, format!("sources.{}: {error}", self.name))
                 })?,
                 Err(RecvTimeoutError::Timeout) => continue,
-                Err(RecvTimeoutError::Disconnected) => break,
+                Err(RecvTimeoutError::Disconnected) => {
+                    ended = true;
+                    break;
+                }
             };
             for line in block.split_inclusive(|byte| *byte == b'\n') {
                 let text = line.strip_suffix(b"\n").unwrap_or(line);
@@ -246,6 +258,16 @@ impl NdjsonSource {
                 }
                 offset += 1;
             }
+        }
+        if ended && offset < first {
+            return Err(Error::new(
+                ErrorKind::Data,
+                format!(
+                    "sources.{}: {first} lines were written already, but the file has only {offset}: \
+                     it is another file than before (see \"positions\" in the README)",
+                    self.name
+                ),
+            ));
         }
         // At the end of the input there is no hurry: an outage of the sink is waited out in rounds.
         loop {
@@ -258,9 +280,19 @@ impl NdjsonSource {
                 break;
             }
         }
+        let fenced = open.lanes.iter().any(|lane| lane.is_fenced());
         for lane in &open.lanes {
             lane.cancel();
             context.status.remove_lane(lane);
+        }
+        if fenced {
+            return Err(Error::new(
+                ErrorKind::Temporary,
+                format!(
+                    "sources.{}: another process reads the same file into the same table",
+                    self.name
+                ),
+            ));
         }
         Ok(())
     }

@@ -16,12 +16,29 @@ use crate::{
 /// What the catalog tells of one table.
 #[derive(Clone, Debug)]
 pub struct Table {
+    /// Its number in the catalog.
+    pub oid: u32,
     /// Schema, unquoted.
     pub schema: String,
     /// Name, unquoted.
     pub name: String,
     /// Its columns in order, generated ones left out.
     pub columns: Vec<CatalogColumn>,
+}
+
+/// The types of some columns of a table, as one text to compare.
+pub const TYPES_SQL: &str = "\
+    SELECT string_agg(format('%s:%s:%s', attname, atttypid, atttypmod), ',' ORDER BY attnum) \
+    FROM pg_attribute WHERE attrelid = $1 AND attname = ANY($2) AND NOT attisdropped";
+
+/// Reads the types of `columns` now.
+///
+/// # Errors
+/// When Postgres cannot be asked.
+pub async fn types(client: &Object, oid: u32, columns: &[&str]) -> Result<String, PgError> {
+    let row = client.query_one(TYPES_SQL, &[&oid, &columns]).await;
+    let row = row.map_err(|error| PgError::from_driver(&error))?;
+    Ok(row.get::<_, Option<String>>(0).unwrap_or_default())
 }
 
 /// One column, before anything is fed into it.
@@ -149,7 +166,7 @@ pub async fn read(
             column_type: column_type(row.get(4), row.get(5), row.get(6)),
         })
         .collect();
-    Ok(Some(Ok(Table { schema, name, columns })))
+    Ok(Some(Ok(Table { oid, schema, name, columns })))
 }
 
 fn column_type(name: &str, typmod: i32, built_in: bool) -> Option<ColumnType> {
@@ -294,6 +311,7 @@ mod tests {
             has_default: false,
         };
         let table = Table {
+            oid: 0,
             schema: "public".to_owned(),
             name: "orders".to_owned(),
             columns: vec![column("customer_id"), column("note")],

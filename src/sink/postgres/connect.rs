@@ -13,6 +13,10 @@ use crate::error::Error;
 
 const CONNECT_MAX: Duration = Duration::from_secs(5);
 
+const CHECKOUT_MAX: Duration = Duration::from_secs(20);
+/// How long the answer to one question beside the data path may take.
+const ANSWER_MAX: Duration = Duration::from_secs(15);
+
 /// Settings of each session. The server's own bounds come second to the client's deadlines:
 /// statement_timeout does not end a COPY that waits for data from the client. The search path is
 /// fixed: with the default, "$user", public, the schema that tidegate makes would catch the tables of
@@ -34,7 +38,8 @@ pub fn pool(url: &str, ca_file: Option<&Path>, writers: usize) -> Result<Pool, E
     config.keepalives_idle(Duration::from_secs(10));
     config.keepalives_interval(Duration::from_secs(5));
     config.keepalives_retries(3);
-    config.tcp_user_timeout(Duration::from_secs(20));
+    // No tcp_user_timeout: it also counts the time in which a living server does not read, because a
+    // trigger is slow, say. Each transaction has a deadline of its own.
     // A standby, or a primary that was demoted, is no place to write to.
     config.target_session_attrs(TargetSessionAttrs::ReadWrite);
     let manager_config = ManagerConfig { recycling_method: RecyclingMethod::Fast };
@@ -92,7 +97,12 @@ fn tls(ca_file: &Path) -> Result<tokio_postgres_rustls::MakeRustlsConnect, Error
 /// # Errors
 /// When there is none in time, or the server refuses.
 pub async fn checkout(pool: &Pool) -> Result<Object, PgError> {
-    pool.get().await.map_err(|error| match error {
+    // The pool's own bounds leave out the hook that sets up a new session.
+    let connection = tokio::time::timeout(CHECKOUT_MAX, pool.get());
+    let Ok(connection) = connection.await else {
+        return Err(PgError::outage("timeout", "no connection within the deadline"));
+    };
+    connection.map_err(|error| match error {
         PoolError::Backend(error) | PoolError::PostCreateHook(HookError::Backend(error)) => {
             let mut error = PgError::from_driver(&error);
             // A failed log-in that is not about the credentials (too many connections, starting
@@ -111,4 +121,23 @@ pub async fn checkout(pool: &Pool) -> Result<Object, PgError> {
 /// in it is unknown (an open transaction, an unread result).
 pub fn discard(connection: Object) {
     drop(Object::take(connection));
+}
+
+/// Asks one question, with a deadline. A connection that gave no good answer is not used again.
+///
+/// # Errors
+/// When there is no connection or no answer in time, or the answer is an error.
+pub async fn ask<T>(
+    pool: &Pool,
+    question: impl AsyncFnOnce(&mut Object) -> Result<T, PgError>,
+) -> Result<T, PgError> {
+    let mut connection = checkout(pool).await?;
+    let answer = match tokio::time::timeout(ANSWER_MAX, question(&mut connection)).await {
+        Ok(answer) => answer,
+        Err(_) => Err(PgError::outage("timeout", "no answer within the deadline")),
+    };
+    if answer.is_err() {
+        discard(connection);
+    }
+    answer
 }

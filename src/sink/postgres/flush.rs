@@ -11,7 +11,10 @@
 //! - A future that was dropped does not unsend what it sent: past COMMIT, any failure is in doubt
 //!   and is resolved by reading the checkpoint under its lock, which waits for the old backend.
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use bytes::Bytes;
 use tokio_postgres::Row;
@@ -31,6 +34,12 @@ use crate::{
     status::SinkStatus,
     watchdog::Heart,
 };
+
+/// The deadline of one transaction. The server's own timeouts do not end a COPY that waits for the
+/// client, nor do they help when the server is what has stopped.
+const PATIENCE_MIN: Duration = Duration::from_secs(30);
+const PATIENCE_MAX: Duration = Duration::from_secs(900);
+const BEAT_INTERVAL: Duration = Duration::from_secs(5);
 
 const RESOLVE_SQL: &str = "\
     SELECT checkpoint_id, next_offset, epoch FROM tidegate.checkpoints \
@@ -56,6 +65,8 @@ pub(crate) struct PostgresWriter {
     shared: Arc<Shared>,
     status: Arc<SinkStatus>,
     session: Option<Session>,
+    /// How long a transaction may take at present.
+    patience: Duration,
     pub(super) in_doubt: bool,
 }
 
@@ -72,14 +83,22 @@ impl Writer for PostgresWriter {
             )));
         };
         let runtime = self.shared.runtime.clone();
-        let result = runtime.block_on(self.write_set(&target, batches, heart));
+        let written = self.write_set(&target, batches, heart);
+        let result = runtime.block_on(while_beating(heart, written));
+        // Silence may mean a server that is gone, or rows that take long (a trigger, an index): only
+        // more time can tell, and the rows would never get in with less.
+        self.patience = match &result {
+            Err(error) if error.code == "timeout" => (self.patience * 2).min(PATIENCE_MAX),
+            Err(_) => self.patience,
+            Ok(()) => PATIENCE_MIN,
+        };
         result.map_err(|error| self.explain(&target, error))
     }
 }
 
 impl PostgresWriter {
     pub(crate) fn new(shared: Arc<Shared>, status: Arc<SinkStatus>) -> Self {
-        Self { shared, status, session: None, in_doubt: false }
+        Self { shared, status, session: None, patience: PATIENCE_MIN, in_doubt: false }
     }
 
     fn explain(&self, target: &PgTarget, error: PgError) -> WriteError {
@@ -179,7 +198,7 @@ impl PostgresWriter {
         let result: Result<Vec<Row>, PgError> = asked.await;
         self.give_back(session, result.is_ok());
         let rows = result?;
-        for flushed in batches {
+        for flushed in batches.iter_mut().filter(|flushed| flushed.outcome.is_none()) {
             let Some(claim) = flushed.lane.claim else { continue };
             let row = rows.iter().find(|row| row.get::<_, i64>(0) == claim.checkpoint_id);
             let stored = row.map(|row| (row.get::<_, i64>(1), row.get::<_, i64>(2)));
@@ -190,13 +209,13 @@ impl PostgresWriter {
 
     pub(super) async fn session(&mut self) -> Result<Session, Failure> {
         if let Some(mut session) = self.session.take() {
-            session.restart_deadline();
+            session.restart_deadline(self.patience);
             return Ok(session);
         }
         let since = Instant::now();
         let connection = connect::checkout(&self.shared.pool).await;
         self.status.clock.add(Stage::Connect, since.elapsed());
-        Ok(Session::new(connection?))
+        Ok(Session::new(connection?, self.patience))
     }
 
     pub(super) fn give_back(&mut self, session: Session, healthy: bool) {
@@ -265,7 +284,7 @@ async fn transact(
     }
     progress.segment = None;
     session.dead_letters(batches).await?;
-    let advanced = session.advance(batches).await?;
+    let advanced = session.advance(target, batches).await?;
     clock.step(Stage::Checkpoint);
     if !advanced {
         return Ok(Advance::Some);
@@ -316,6 +335,17 @@ async fn copy_layout(
         batches[b].batch.segments[s].bytes = Vec::from(bytes);
     }
     copied
+}
+
+/// Runs to the end, with a beat now and then: every wait inside has a deadline of its own.
+async fn while_beating<T>(heart: &Heart, future: impl Future<Output = T>) -> T {
+    let mut future = std::pin::pin!(future);
+    loop {
+        heart.beat();
+        if let Ok(output) = tokio::time::timeout(BEAT_INTERVAL, &mut future).await {
+            return output;
+        }
+    }
 }
 
 /// Adds the time since the last step to a stage.

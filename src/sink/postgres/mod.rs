@@ -95,14 +95,8 @@ impl PostgresSink {
         let deadline = Instant::now() + self.patience;
         let mut warned = false;
         loop {
-            let answer = self.shared.runtime.block_on(async {
-                let mut connection = connect::checkout(&self.shared.pool).await?;
-                let answer = question(&mut connection).await;
-                if answer.is_err() {
-                    connect::discard(connection);
-                }
-                answer
-            });
+            let answer =
+                self.shared.runtime.block_on(connect::ask(&self.shared.pool, &mut question));
             let error = match answer {
                 Ok(answer) => return Ok(answer),
                 Err(error) => error,
@@ -203,9 +197,12 @@ impl Sink for PostgresSink {
         if target.delivery == Delivery::AtLeastOnce {
             tracing::info!("table {}: at least once; a crash may double rows", table.display());
         }
+        let types = |oid: u32, columns: &[&str]| {
+            self.ask(async |client| catalog::types(client, oid, columns).await)
+        };
         let mut targets = self.shared.targets.lock().unwrap_or_else(PoisonError::into_inner);
         let id = TargetId(targets.len());
-        let opened = Arc::new(PgTarget::new(id, table, target, Arc::clone(&self.shared))?);
+        let opened = Arc::new(PgTarget::new(id, table, target, Arc::clone(&self.shared), types)?);
         targets.push(Arc::clone(&opened));
         Ok(opened)
     }

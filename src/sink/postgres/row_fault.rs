@@ -10,6 +10,9 @@ use super::{
 };
 use crate::{batch::Batch, metrics, rejection::Reason, sink::Flushed, watchdog::Heart};
 
+/// A batch of which so many rows, and more than half, are refused says more about the table.
+const REFUSED_MIN: u64 = 100;
+
 impl PostgresWriter {
     /// Writes one batch; a row that Postgres refuses leaves it as a dead letter.
     pub(super) async fn isolate(
@@ -18,6 +21,7 @@ impl PostgresWriter {
         flushed: &mut Flushed,
         heart: &Heart,
     ) -> Result<(), PgError> {
+        let rows_before = flushed.batch.rows();
         loop {
             heart.beat();
             let failure = match self.attempt(target, &mut [&mut *flushed]).await {
@@ -32,10 +36,20 @@ impl PostgresWriter {
                 self.in_doubt |= failure.in_doubt;
                 return Err(failure.error);
             }
-            let place = match (failure.segment, failure.error.copy_line) {
-                (Some(segment), Some(line)) => Some((segment, line.saturating_sub(1))),
+            let refused = rows_before - flushed.batch.rows();
+            if refused >= REFUSED_MIN && refused * 2 > rows_before {
+                // Not the rows are at fault, but the table: a partition that is missing, a new
+                // column that must not be NULL.
+                let message = format!(
+                    "Postgres refuses {refused} of {rows_before} rows, the last with: {}",
+                    failure.error.message
+                );
+                return Err(PgError { fault: Fault::Config, message, ..failure.error });
+            }
+            let place = match named_row(&failure, &flushed.batch) {
+                Some(place) => Some(place),
                 // A trigger or a constraint at the end: no line tells the row.
-                _ => self.search(target, &mut flushed.batch, heart).await?,
+                None => self.search(target, &mut flushed.batch, heart).await?,
             };
             // What no row repeats was not a row's fault: a parent that came in the meantime, say.
             let Some((segment, row)) = place else {
@@ -111,4 +125,12 @@ impl PostgresWriter {
         self.give_back(session, result.is_ok());
         Ok(result?)
     }
+}
+
+/// The row that COPY's error names, as segment and number. Rows are inserted in groups, and the line
+/// of an error from there (a row too large for its page) is where COPY has got to, not the row's.
+fn named_row(failure: &Failure, batch: &Batch) -> Option<(usize, usize)> {
+    let (segment, line) = (failure.segment?, failure.error.copy_line?);
+    let rows = batch.segments.get(segment)?.rows as usize;
+    (failure.error.code != "54000" && (1..=rows).contains(&line)).then(|| (segment, line - 1))
 }

@@ -9,6 +9,7 @@ use tokio::time::Instant;
 use tokio_postgres::{Statement, types::ToSql};
 
 use super::{
+    catalog,
     encode::{HEADER, TRAILER},
     sqlstate::{Fault, PgError},
     table::PgTarget,
@@ -18,13 +19,12 @@ use crate::{
     sink::{Flushed, TargetId},
 };
 
-/// The deadline of one transaction. The server's own timeouts do not end a COPY that waits for the
-/// client, nor do they help when the server is what has stopped.
-/// With the wait for a connection it stays below what the watchdog takes for silence.
-const TRANSACTION_MAX: Duration = Duration::from_secs(30);
 /// Bytes handed to the driver at once: large enough to make its per-message work vanish, small
 /// enough to stay in the cache between encoding buffer and socket.
 const CHUNK_BYTES: usize = 64 << 10;
+
+/// The years 1 to 9999 in milliseconds since the Unix epoch.
+const YEARS_MS: std::ops::RangeInclusive<i64> = -62_135_596_800_000..=253_402_300_799_999;
 
 const ADVANCE_SQL: &str = "\
     UPDATE tidegate.checkpoints c SET next_offset = k.next_offset, updated_at = now() \
@@ -32,7 +32,8 @@ const ADVANCE_SQL: &str = "\
         AS k(checkpoint_id, expected, next_offset, epoch) \
     WHERE c.checkpoint_id = k.checkpoint_id AND c.next_offset = k.expected AND c.epoch = k.epoch";
 
-/// A record that was dead-lettered already (at-least-once, redone) is the same record.
+/// A record at the same place is the same record (at-least-once, redone), or another one in a topic
+/// that was made anew: the newest stays.
 const DEAD_LETTERS_SQL: &str = "\
     INSERT INTO tidegate.dead_letters (consumer_group, cluster_id, topic, partition, \"offset\", \
         target, record_timestamp, key, value, reason, column_name, message, sqlstate) \
@@ -40,12 +41,16 @@ const DEAD_LETTERS_SQL: &str = "\
     FROM unnest($1::text[], $2::text[], $3::text[], $4::int4[], $5::int8[], $6::text[], \
         $7::int8[], $8::bytea[], $9::bytea[], $10::text[], $11::text[], $12::text[], $13::text[]) \
         AS d(g, cl, t, p, o, tg, ms, k, v, r, c, m, s) \
-    ON CONFLICT DO NOTHING";
+    ON CONFLICT (consumer_group, cluster_id, topic, partition, \"offset\", target) DO UPDATE \
+        SET record_timestamp = excluded.record_timestamp, key = excluded.key, \
+            value = excluded.value, reason = excluded.reason, column_name = excluded.column_name, \
+            message = excluded.message, sqlstate = excluded.sqlstate, created_at = now()";
 
 /// A connection with the statements that it knows.
 pub(super) struct Session {
     pub(super) connection: Object,
-    /// Of the transaction that is under way.
+    /// How long the transaction that is under way may take, and until when.
+    patience: Duration,
     deadline: Instant,
     copies: HashMap<(TargetId, Layout), Statement>,
     advance: Option<Statement>,
@@ -53,18 +58,20 @@ pub(super) struct Session {
 
 impl Session {
     /// A connection that knows no statement yet.
-    pub(super) fn new(connection: Object) -> Self {
+    pub(super) fn new(connection: Object, patience: Duration) -> Self {
         Self {
             connection,
-            deadline: Instant::now() + TRANSACTION_MAX,
+            patience,
+            deadline: Instant::now() + patience,
             copies: HashMap::new(),
             advance: None,
         }
     }
 
-    /// A transaction begins now.
-    pub(super) fn restart_deadline(&mut self) {
-        self.deadline = Instant::now() + TRANSACTION_MAX;
+    /// A transaction begins now, and may take so long.
+    pub(super) fn restart_deadline(&mut self, patience: Duration) {
+        self.patience = patience;
+        self.deadline = Instant::now() + patience;
     }
 
     /// Waits for one step, at most until the transaction's deadline. Each step is bounded by
@@ -76,7 +83,7 @@ impl Session {
         match tokio::time::timeout_at(self.deadline, step).await {
             Ok(result) => result.map_err(|error| PgError::from_driver(&error)),
             Err(_) => {
-                let seconds = TRANSACTION_MAX.as_secs();
+                let seconds = self.patience.as_secs();
                 Err(PgError::outage("timeout", format!("no answer within {seconds} s")))
             }
         }
@@ -147,7 +154,9 @@ impl Session {
         let partitions = column!(lane, _l, lane.key.partition);
         let offsets = column!(_n, letter, letter.offset);
         let targets = column!(lane, _l, &*lane.key.target);
-        let timestamps = column!(_n, letter, letter.timestamp_ms);
+        // A producer may send any number; Postgres ends some 290,000 years from here.
+        let timestamps =
+            column!(_n, letter, letter.timestamp_ms.filter(|ms| YEARS_MS.contains(ms)));
         let keys = column!(_n, letter, letter.key.as_deref());
         let values = column!(_n, letter, letter.value.as_deref());
         let reasons = column!(_n, letter, letter.rejection.reason.as_str());
@@ -169,12 +178,52 @@ impl Session {
             &messages,
             &sqlstates,
         ];
-        self.within(self.connection.execute(DEAD_LETTERS_SQL, &parameters)).await.map(drop)
+        let inserted = self.within(self.connection.execute(DEAD_LETTERS_SQL, &parameters)).await;
+        // No row of the batch may be blamed for it.
+        inserted.map(drop).map_err(|error| match error.fault {
+            Fault::Row => PgError { fault: Fault::Config, ..error },
+            _ => error,
+        })
+    }
+
+    /// Refuses to commit rows that were encoded for types which the columns no longer have: binary
+    /// values of the same length would be taken for others, without an error. The lock of the COPY
+    /// keeps the types from changing until COMMIT.
+    async fn check_types(&self, target: &PgTarget) -> Result<(), PgError> {
+        let statement = self.within(self.connection.prepare_cached(catalog::TYPES_SQL)).await?;
+        let parameters: [&(dyn ToSql + Sync); 2] = [&target.table.oid, &target.column_names()];
+        let row = self.within(self.connection.query_one(&statement, &parameters)).await?;
+        if row.get::<_, Option<&str>>(0) == Some(&target.types) {
+            return Ok(());
+        }
+        Err(PgError {
+            fault: Fault::Config,
+            code: "types".to_owned(),
+            message: "the type of a column was changed while it was being written".to_owned(),
+            copy_line: None,
+        })
+    }
+
+    /// Checks the types and moves the checkpoints on, in one round trip.
+    pub(super) async fn advance(
+        &mut self,
+        target: &PgTarget,
+        batches: &[&mut Flushed],
+    ) -> Result<bool, PgError> {
+        if self.advance.is_none() {
+            let statement = self.within(self.connection.prepare(ADVANCE_SQL)).await?;
+            self.advance = Some(statement);
+        }
+        // The check goes out first: a failed one leaves a transaction that cannot commit.
+        let (types, moved) =
+            tokio::join!(biased; self.check_types(target), self.move_checkpoints(batches));
+        types?;
+        moved
     }
 
     /// Moves the checkpoints on. False if a lane is not where this process left it; in
     /// at-least-once the statement only has to fail in an aborted transaction.
-    pub(super) async fn advance(&mut self, batches: &[&mut Flushed]) -> Result<bool, PgError> {
+    async fn move_checkpoints(&self, batches: &[&mut Flushed]) -> Result<bool, PgError> {
         let claims: Vec<_> =
             batches.iter().filter_map(|f| f.lane.claim.map(|claim| (claim, &f.batch))).collect();
         if claims.is_empty() {
@@ -185,15 +234,9 @@ impl Session {
         let expected: Vec<i64> = claims.iter().map(|(_, batch)| batch.begin).collect();
         let next: Vec<i64> = claims.iter().map(|(_, batch)| batch.end).collect();
         let epochs: Vec<i64> = claims.iter().map(|(claim, _)| claim.epoch).collect();
-        let statement = match &self.advance {
-            Some(statement) => statement.clone(),
-            None => {
-                let statement = self.within(self.connection.prepare(ADVANCE_SQL)).await?;
-                self.advance.insert(statement).clone()
-            }
-        };
+        let Some(statement) = &self.advance else { return Ok(false) };
         let parameters: [&(dyn ToSql + Sync); 4] = [&ids, &expected, &next, &epochs];
-        let moved = self.within(self.connection.execute(&statement, &parameters)).await?;
+        let moved = self.within(self.connection.execute(statement, &parameters)).await?;
         Ok(moved == claims.len() as u64)
     }
 }

@@ -33,17 +33,20 @@ pub fn classify(code: &str) -> Fault {
     let class = code.get(..2).unwrap_or_default();
     match (class, code) {
         (_, "42501") => Fault::Permission,
-        // Raised by a trigger's own code; a row-level veto by convention.
-        (_, "P0001") => Fault::Row,
         // Bytes that do not read as the column's type (COPY's BinaryReadAttribute): the type was
         // changed, which concerns every row.
         (_, "22P03" | "22P04") => Fault::Config,
+        // A sequence has no values left, for any row.
+        (_, "2200H") => Fault::Config,
         // Statement too complex, too many columns, stack depth: this row is too deep or too large.
-        ("22" | "23" | "21" | "44" | "54", _) => Fault::Row,
+        ("22" | "23" | "21" | "44" | "54" | "P0", _) => Fault::Row,
         ("28", _) => Fault::Permission,
         // 08 connection, 25 transaction state (25006 read-only after a fail-over), 40 rollback,
         // 53 resources, 55 object in use, 57 operator, 58 system, XX internal.
         ("08" | "25" | "40" | "53" | "55" | "57" | "58" | "XX", _) => Fault::Outage,
+        // Classes that begin with 5 to 9 or I to Z are left to implementations: what is not one of
+        // Postgres' own is raised by somebody's trigger, about a row.
+        _ if code.starts_with(|c: char| matches!(c, '5'..='9' | 'I'..='Z')) => Fault::Row,
         _ => Fault::Config,
     }
 }
@@ -118,10 +121,10 @@ mod tests {
                 Fault::Outage,
             ),
             (
-                "22001 22003 22P02 22P05 22021 23502 23503 23505 23514 23P01 21000 54000 54001 54011 P0001 44000",
+                "22001 22003 22P02 22P05 22021 P0002 Z0001 23502 23503 23505 23514 23P01 21000 54000 54001 54011 P0001 44000",
                 Fault::Row,
             ),
-            ("42703 42P01 42804 42704 3F000 3D000 0A000 22P03 22P04", Fault::Config),
+            ("42703 42P01 42804 42704 3F000 3D000 0A000 22P03 22P04 2200H", Fault::Config),
             ("42501 28000 28P01", Fault::Permission),
         ];
         for (codes, fault) in cases {

@@ -25,6 +25,8 @@ pub(crate) struct PgTarget {
     pub(crate) table: catalog::Table,
     columns: Vec<Column>,
     fields: Vec<String>,
+    /// The columns' types as they were when the encoder was made.
+    pub(super) types: String,
     layouts: RowEncoder,
     exactly_once: bool,
     shared: Arc<Shared>,
@@ -36,11 +38,19 @@ impl PgTarget {
         table: catalog::Table,
         target: &crate::config::Target,
         shared: Arc<Shared>,
+        types: impl FnOnce(u32, &[&str]) -> Result<String, Error>,
     ) -> Result<Self, Error> {
         let (columns, fields) = catalog::feed(&table, &target.columns)?;
         let layouts = encoder(&table, columns.clone())?;
+        let names: Vec<&str> = columns.iter().map(|column| column.name.as_str()).collect();
+        let types = types(table.oid, &names)?;
         let exactly_once = target.delivery == crate::config::Delivery::ExactlyOnce;
-        Ok(Self { id, table, columns, fields, layouts, exactly_once, shared })
+        Ok(Self { id, table, columns, fields, types, layouts, exactly_once, shared })
+    }
+
+    /// The columns that it writes.
+    pub(super) fn column_names(&self) -> Vec<&str> {
+        self.columns.iter().map(|column| column.name.as_str()).collect()
     }
 
     /// The COPY for rows of one layout.
@@ -56,16 +66,9 @@ impl PgTarget {
 
     fn ask<T>(
         &self,
-        question: impl AsyncFnOnce(&deadpool_postgres::Object) -> Result<T, PgError>,
+        question: impl AsyncFnOnce(&mut deadpool_postgres::Object) -> Result<T, PgError>,
     ) -> Result<T, WriteError> {
-        let answer = self.shared.runtime.block_on(async {
-            let connection = connect::checkout(&self.shared.pool).await?;
-            let answer = question(&connection).await;
-            if answer.is_err() {
-                connect::discard(connection);
-            }
-            answer
-        });
+        let answer = self.shared.runtime.block_on(connect::ask(&self.shared.pool, question));
         answer.map_err(|error| {
             let text = format!(
                 "sink {}, tidegate.checkpoints: {} (SQLSTATE {})",

@@ -15,6 +15,9 @@ use rdkafka::{Offset, TopicPartitionList, error::KafkaError};
 use super::position::PartitionKey;
 use crate::{batch::Trigger, lane::Lane, partition::Stop, status::Status};
 
+/// How long after its deadline a thread may still be on its way out.
+const JOIN_MARGIN: std::time::Duration = std::time::Duration::from_secs(1);
+
 /// A partition that is being read.
 pub(super) struct Owned {
     pub(super) lanes: Vec<Arc<Lane>>,
@@ -91,12 +94,21 @@ impl Assignment {
         }
     }
 
-    /// Waits until the threads of `keys` are gone; they keep to their deadline.
-    pub(super) fn join(&mut self, keys: &[PartitionKey], mut beat: impl FnMut()) {
+    /// Waits until the threads of `keys` are gone. They keep to their deadline; one that does not
+    /// has its lanes cancelled.
+    pub(super) fn join(
+        &mut self,
+        keys: &[PartitionKey],
+        deadline: Instant,
+        mut beat: impl FnMut(),
+    ) {
         for key in keys {
             if let Some(owned) = self.owned.get_mut(key) {
                 while !owned.thread.is_finished() {
                     beat();
+                    if Instant::now() >= deadline + JOIN_MARGIN {
+                        owned.lanes.iter().for_each(|lane| lane.cancel());
+                    }
                     std::thread::sleep(std::time::Duration::from_millis(1));
                 }
             }

@@ -132,7 +132,7 @@ impl Poller {
         while let Ok((number, found)) = self.found.1.try_recv() {
             let Some(pending) = self.assignment.take_pending(number) else { continue };
             if let Some(starts) = found? {
-                self.assign(&pending, starts)?;
+                self.assign(&pending, starts, heart)?;
             }
         }
         self.watch_fences()
@@ -198,12 +198,15 @@ impl Poller {
         };
         let (sender, status, name) =
             (self.found.0.clone(), Arc::clone(&self.context.status), self.name.clone());
-        let wanted = keys.clone();
+        let (wanted, waiting) = (keys.clone(), Arc::clone(&cancelled));
         let thread =
             self.context.watchdog.spawn(&format!("claim-{}", self.name), move |heart| {
                 let note = |reason: &str| {
                     heart.beat();
-                    status.set_source(&name, SourceState::Claiming { reason: reason.to_owned() });
+                    if !waiting.load(Relaxed) {
+                        let reason = reason.to_owned();
+                        status.set_source(&name, SourceState::Claiming { reason });
+                    }
                 };
                 let found = positions.find(&wanted, &note);
                 // The poller waits for this thread before it lets go of the consumer.
@@ -219,7 +222,7 @@ impl Poller {
     /// A queue that is split after the assignment would have leaked records to the main queue
     /// (rd_kafka_toppar_op_fetch_start forwards it unless it is split already); and once assigned
     /// with its position, a partition needs no seek.
-    fn assign(&mut self, pending: &Pending, starts: Starts) -> Result<(), Error> {
+    fn assign(&mut self, pending: &Pending, starts: Starts, heart: &Heart) -> Result<(), Error> {
         let mut list = TopicPartitionList::new();
         let mut readers = Vec::new();
         for (key, starts) in starts {
@@ -236,6 +239,9 @@ impl Poller {
             let thread = reader.spawn(partition)?;
             self.assignment.insert(key, Owned { lanes, stop, thread });
         }
+        // A position that was only just found (`start = "latest"`) is a position from here on: after
+        // a crash it must not be looked for again further on.
+        self.commit_and_wait(heart);
         self.tell_state();
         Ok(())
     }
@@ -276,7 +282,7 @@ impl Poller {
         // What was lost has another owner already: nothing is worth waiting for.
         let deadline = if lost { Instant::now() } else { self.context.drain_deadline() };
         self.assignment.stop(&keys, Trigger::Revoke, deadline);
-        self.assignment.join(&keys, || heart.beat());
+        self.assignment.join(&keys, deadline, || heart.beat());
         if !lost {
             self.commit_and_wait(heart);
         }
@@ -380,12 +386,11 @@ impl Poller {
     /// The end: drain, commit, leave the group, close.
     fn close(mut self, heart: &Heart) {
         let keys = self.assignment.keys();
-        if self.context.shutdown.has_failed() {
-            self.assignment.stop(&keys, Trigger::Shutdown, Instant::now());
-            self.assignment.join(&keys, || heart.beat());
-        } else {
-            self.assignment.stop(&keys, Trigger::Shutdown, self.context.drain_deadline());
-            self.assignment.join(&keys, || heart.beat());
+        let failed = self.context.shutdown.has_failed();
+        let deadline = if failed { Instant::now() } else { self.context.drain_deadline() };
+        self.assignment.stop(&keys, Trigger::Shutdown, deadline);
+        self.assignment.join(&keys, deadline, || heart.beat());
+        if !failed {
             self.commit_and_wait(heart);
         }
         self.assignment.release(&keys, &self.context.status);

@@ -14,7 +14,8 @@ use std::{
 use rdkafka::{
     Offset, TopicPartitionList,
     consumer::{BaseConsumer, Consumer as _},
-    error::KafkaError,
+    error::{KafkaError, RDKafkaErrorCode},
+    topic_partition_list::TopicPartitionListElem,
 };
 
 use super::{ASK_MAX, client::Client, partition::shown};
@@ -49,6 +50,8 @@ struct Known {
     committed: Option<i64>,
     low: i64,
     high: i64,
+    /// The group has a committed offset for some partition of the topic.
+    topic_was_read: bool,
 }
 
 impl Positions {
@@ -61,7 +64,6 @@ impl Positions {
         partitions: &[PartitionKey],
         note: &dyn Fn(&str),
     ) -> Result<Option<Starts>, Error> {
-        let Some(known) = self.ask(note, || self.known(partitions))? else { return Ok(None) };
         let mut starts = Starts::new();
         for route in &self.routes {
             let reads = |topic: &str| route.topics.iter().any(|known| known == topic);
@@ -75,10 +77,9 @@ impl Positions {
                     .iter()
                     .map(|(topic, number)| route.lane_keys(topic, *number).swap_remove(index))
                     .collect();
-                let known: Vec<&Known> = mine.iter().map(|partition| &known[*partition]).collect();
                 let found = match target.target.checkpoints() {
-                    Some(checkpoints) => self.claim(checkpoints, &keys, &known, note)?,
-                    None => self.unclaimed(&keys, &known, note)?,
+                    Some(checkpoints) => self.claim(checkpoints, &keys, note)?,
+                    None => self.unclaimed(&keys, note)?,
                 };
                 let Some(found) = found else { return Ok(None) };
                 for (partition, start) in mine.iter().zip(found) {
@@ -93,11 +94,11 @@ impl Positions {
     fn unclaimed(
         &self,
         keys: &[LaneKey],
-        known: &[&Known],
         note: &dyn Fn(&str),
     ) -> Result<Option<Vec<LaneStart>>, Error> {
+        let Some(known) = self.ask(note, || self.known(keys))? else { return Ok(None) };
         let mut starts = Vec::with_capacity(keys.len());
-        for (key, known) in keys.iter().zip(known) {
+        for (key, known) in keys.iter().zip(&known) {
             let Some(position) = self.first_position(key, known, note)? else { return Ok(None) };
             starts.push(LaneStart { position, claim: None });
         }
@@ -110,14 +111,15 @@ impl Positions {
         &self,
         checkpoints: &dyn Checkpoints,
         keys: &[LaneKey],
-        known: &[&Known],
         note: &dyn Fn(&str),
     ) -> Result<Option<Vec<LaneStart>>, Error> {
         let claimed =
             self.ask(note, || checkpoints.claim(&self.group, keys).map_err(Trouble::Sink))?;
         let Some(mut claimed) = claimed else { return Ok(None) };
+        // Looked up after the claim, which may have waited: the owner before may have gone on.
+        let Some(known) = self.ask(note, || self.known(keys))? else { return Ok(None) };
         let mut missing = Vec::new();
-        for ((key, known), claimed) in keys.iter().zip(known).zip(&claimed) {
+        for ((key, known), claimed) in keys.iter().zip(&known).zip(&claimed) {
             if let Some(Claimed { next_offset, .. }) = claimed {
                 check(key, *next_offset, known, "its checkpoint")?;
                 continue;
@@ -164,23 +166,51 @@ impl Positions {
         Ok(None)
     }
 
-    fn known(&self, partitions: &[PartitionKey]) -> Result<BTreeMap<PartitionKey, Known>, Trouble> {
+    /// What the brokers know of the lanes' partitions: a few questions, however many there are.
+    fn known(&self, keys: &[LaneKey]) -> Result<Vec<Known>, Trouble> {
+        let list_at = |offset: Offset| {
+            let mut list = TopicPartitionList::new();
+            for key in keys {
+                list.add_partition_offset(&key.topic, key.partition, offset)?;
+            }
+            Ok::<_, KafkaError>(list)
+        };
+        // As times, "beginning" (-2) and "end" (-1) mean the first and the last record there is.
+        let low = self.consumer.offsets_for_times(list_at(Offset::Beginning)?, ASK_MAX)?;
+        let high = self.consumer.offsets_for_times(list_at(Offset::End)?, ASK_MAX)?;
+        let committed = self.consumer.committed_offsets(self.whole_topics(keys)?, ASK_MAX)?;
+        let elements = committed.elements();
+        keys.iter()
+            .map(|key| {
+                let bound = |list: &TopicPartitionList| {
+                    offset_in(list, key).ok_or(KafkaError::OffsetFetch(RDKafkaErrorCode::NoOffset))
+                };
+                let is_committed = |element: &TopicPartitionListElem<'_>| {
+                    element.topic() == &*key.topic && matches!(element.offset(), Offset::Offset(_))
+                };
+                Ok(Known {
+                    committed: offset_in(&committed, key),
+                    low: bound(&low)?,
+                    high: bound(&high)?,
+                    topic_was_read: elements.iter().any(is_committed),
+                })
+            })
+            .collect()
+    }
+
+    /// All partitions of the lanes' topics.
+    fn whole_topics(&self, keys: &[LaneKey]) -> Result<TopicPartitionList, KafkaError> {
         let mut list = TopicPartitionList::new();
-        for (topic, partition) in partitions {
-            list.add_partition(topic, *partition);
+        let mut topics: Vec<&str> = keys.iter().map(|key| &*key.topic).collect();
+        topics.sort_unstable();
+        topics.dedup();
+        for topic in topics {
+            let metadata = self.consumer.fetch_metadata(Some(topic), ASK_MAX)?;
+            for partition in metadata.topics().iter().flat_map(|topic| topic.partitions()) {
+                list.add_partition(topic, partition.id());
+            }
         }
-        let committed = self.consumer.committed_offsets(list, ASK_MAX)?;
-        let mut known = BTreeMap::new();
-        for (topic, partition) in partitions {
-            let (low, high) = self.consumer.fetch_watermarks(topic, *partition, ASK_MAX)?;
-            let element = committed.find_partition(topic, *partition);
-            let committed = match element.map(|element| element.offset()) {
-                Some(Offset::Offset(offset)) => Some(offset),
-                _ => None,
-            };
-            known.insert((Arc::clone(topic), *partition), Known { committed, low, high });
-        }
-        Ok(known)
+        Ok(list)
     }
 
     /// Where a lane without a checkpoint begins: at the group's committed offset, else at `start`.
@@ -195,6 +225,9 @@ impl Positions {
             return Ok(Some(committed));
         }
         match self.start {
+            // A partition that came to a topic which the group reads already is read in full:
+            // what it got before this member heard of it is not older than `start`.
+            _ if known.topic_was_read => Ok(Some(known.low)),
             Start::Earliest => Ok(Some(known.low)),
             Start::Latest => Ok(Some(known.high)),
             Start::Timestamp(timestamp_ms) => self.ask(note, || {
@@ -209,6 +242,13 @@ impl Positions {
                 })
             }),
         }
+    }
+}
+
+fn offset_in(list: &TopicPartitionList, key: &LaneKey) -> Option<i64> {
+    match list.find_partition(&key.topic, key.partition)?.offset() {
+        Offset::Offset(offset) => Some(offset),
+        _ => None,
     }
 }
 
@@ -251,7 +291,7 @@ mod tests {
     #[test]
     fn a_position_outside_the_partition_is_an_error_that_says_what_is_lost() {
         let key = LaneKey { topic: "orders".into(), partition: 3, target: "pg.t".into() };
-        let known = Known { committed: None, low: 100, high: 200 };
+        let known = Known { committed: None, low: 100, high: 200, topic_was_read: false };
         assert!(check(&key, 100, &known, "x").is_ok());
         assert!(check(&key, 200, &known, "x").is_ok());
         let below = check(&key, 90, &known, "its checkpoint").unwrap_err();
