@@ -18,8 +18,9 @@ use rdkafka::{
 
 use crate::{config::KafkaSource as Config, metrics};
 
-/// What a queued message costs besides its bytes: librdkafka's own structures.
-const MESSAGE_COST_BYTES: usize = 300;
+/// The size of message below which the number of queued messages is the bound, and not their bytes:
+/// librdkafka's own structures cost more than a smaller message.
+const SMALL_MESSAGE_BYTES: usize = 100;
 
 /// What any client of this source needs.
 pub(super) fn base_config(config: &Config) -> ClientConfig {
@@ -60,7 +61,7 @@ pub(super) fn group_config(config: &Config, fetch_bytes: usize) -> ClientConfig 
     // A full queue is looked at again so soon; 1 s, the default, would starve the partition thread.
     default("fetch.queue.backoff.ms", "20");
     // Fetching goes on until both bounds are met; small messages cost more than their bytes.
-    let messages = (fetch_bytes / MESSAGE_COST_BYTES).clamp(100, 20_000);
+    let messages = (fetch_bytes / SMALL_MESSAGE_BYTES).clamp(100, 20_000);
     default("queued.min.messages", &messages.to_string());
     client
         .set("group.id", &config.group)
@@ -69,7 +70,7 @@ pub(super) fn group_config(config: &Config, fetch_bytes: usize) -> ClientConfig 
         // Positions are always given as numbers; one that is not there is an error, never a reset.
         .set("auto.offset.reset", "error")
         .set("queued.max.messages.kbytes", (fetch_bytes / 1024).max(1).to_string())
-        .set("fetch.message.max.bytes", (fetch_bytes / 4).clamp(16 << 10, 1 << 20).to_string())
+        .set("fetch.message.max.bytes", (fetch_bytes / 2).clamp(16 << 10, 1 << 20).to_string())
         .set_log_level(RDKafkaLogLevel::Warning);
     // The response as a whole, for all partitions of a broker; never below one message batch.
     client.set("fetch.max.bytes", (8 << 20).to_string());
