@@ -5,7 +5,7 @@
 
 use std::{
     fs::{File, OpenOptions},
-    io::{self, Write as _},
+    io::{self, Read as _, Seek as _, Write as _},
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
 };
@@ -23,6 +23,9 @@ use crate::{
     status::SinkStatus,
     watchdog::Heart,
 };
+
+/// How far back the beginning of a last line is looked for at a time.
+const TAIL_BYTES: u64 = 64 << 10;
 
 /// The sink; one writer, as a file has one end.
 #[derive(Clone, Debug)]
@@ -55,17 +58,51 @@ impl NdjsonSink {
         let files = match &mut *files {
             Some(files) => files,
             none => {
-                let open = |path: &Path| OpenOptions::new().create(true).append(true).open(path);
                 let mut beside = path.clone().into_os_string();
                 beside.push(".dead_letters");
-                none.insert(Files { rows: open(path)?, dead_letters: open(Path::new(&beside))? })
+                let (rows, dead_letters) = (open(path)?, open(Path::new(&beside))?);
+                none.insert(Files { rows, dead_letters })
             }
         };
-        files.rows.write_all(rows)?;
-        files.dead_letters.write_all(dead_letters)?;
-        files.dead_letters.sync_data()?;
-        files.rows.sync_data()
+        append_whole(&mut files.dead_letters, dead_letters)?;
+        append_whole(&mut files.rows, rows)
     }
+}
+
+/// Opens a file to append to, without the torn line that a crash may have left at its end: its
+/// record was not durable yet and comes again, and would be spoilt by the fragment before it.
+fn open(path: &Path) -> io::Result<File> {
+    let mut file = OpenOptions::new().create(true).read(true).append(true).open(path)?;
+    let length = file.metadata()?.len();
+    let mut tail = Vec::new();
+    let mut begin = length;
+    while begin > 0 && !tail.contains(&b'\n') {
+        begin = begin.saturating_sub(TAIL_BYTES);
+        tail.clear();
+        file.seek(io::SeekFrom::Start(begin))?;
+        (&file).take(length - begin).read_to_end(&mut tail)?;
+    }
+    let line = tail.rsplit(|byte| *byte == b'\n').next().unwrap_or_default();
+    if serde_json::from_slice::<serde::de::IgnoredAny>(line).is_ok() {
+        // Whole after all: somebody else's file.
+        file.write_all(b"\n")?;
+    } else if !line.is_empty() {
+        file.set_len(length - line.len() as u64)?;
+    }
+    Ok(file)
+}
+
+/// Appends all of `bytes`, or nothing: what is tried again must not follow half a line.
+fn append_whole(file: &mut File, bytes: &[u8]) -> io::Result<()> {
+    if bytes.is_empty() {
+        return Ok(());
+    }
+    let length = file.metadata()?.len();
+    let written = file.write_all(bytes).and_then(|()| file.sync_data());
+    if written.is_err() {
+        file.set_len(length)?;
+    }
+    written
 }
 
 impl Sink for NdjsonSink {
@@ -136,9 +173,13 @@ impl Writer for NdjsonSink {
                 dead_letters.push(b'\n');
             }
             let rows = flushed.batch.segments.first().map_or(&[][..], |s| &s.bytes);
-            self.append(rows, &dead_letters).map_err(|error| WriteError::Outage {
-                class: "io".to_owned(),
-                message: format!("sink {}: {error}", self.name),
+            self.append(rows, &dead_letters).map_err(|error| {
+                let message = format!("sink {}: {error}", self.name);
+                match error.kind() {
+                    // Whoever read standard output will not come back.
+                    io::ErrorKind::BrokenPipe => WriteError::Halt(Error::unavailable(message)),
+                    _ => WriteError::Outage { class: "io".to_owned(), message },
+                }
             })?;
             flushed.outcome = Some(Outcome::Durable);
         }
