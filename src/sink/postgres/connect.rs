@@ -12,6 +12,8 @@ use super::sqlstate::{Fault, PgError};
 use crate::error::Error;
 
 const CONNECT_MAX: Duration = Duration::from_secs(5);
+/// How long a question to the catalog or the checkpoints may take; a lock is waited for 5 s.
+const ASK_MAX: Duration = Duration::from_secs(10);
 
 /// Settings of each session. The server's own bounds come second to the client's deadlines:
 /// statement_timeout does not end a COPY that waits for data from the client.
@@ -103,6 +105,29 @@ pub async fn checkout(pool: &Pool) -> Result<Object, PgError> {
         PoolError::Timeout(_) => PgError::outage("timeout", "no connection within the deadline"),
         other => PgError::outage("io", other.to_string()),
     })
+}
+
+/// Asks on a connection of the pool, and ends it if it does not answer in time: a server that is
+/// frozen keeps its connections open and says nothing.
+///
+/// # Errors
+/// What the question makes of the server's answer, or its silence.
+pub async fn ask<T>(
+    pool: &Pool,
+    question: impl AsyncFnOnce(&mut Object) -> Result<T, PgError>,
+) -> Result<T, PgError> {
+    let mut connection = checkout(pool).await?;
+    let answer = match tokio::time::timeout(ASK_MAX, question(&mut connection)).await {
+        Ok(answer) => answer,
+        Err(_) => {
+            let seconds = ASK_MAX.as_secs();
+            Err(PgError::outage("timeout", format!("no answer within {seconds} s")))
+        }
+    };
+    if answer.is_err() {
+        discard(connection);
+    }
+    answer
 }
 
 /// Ends a connection for good: one that saw an error is never used again, because what is left

@@ -92,14 +92,10 @@ impl PostgresSink {
         let deadline = Instant::now() + START_MAX;
         let mut warned = false;
         loop {
-            let answer = self.shared.runtime.block_on(async {
-                let mut connection = connect::checkout(&self.shared.pool).await?;
-                let answer = question(&mut connection).await;
-                if answer.is_err() {
-                    connect::discard(connection);
-                }
-                answer
-            });
+            let answer = self
+                .shared
+                .runtime
+                .block_on(connect::ask(&self.shared.pool, async |client| question(client).await));
             let error = match answer {
                 Ok(answer) => return Ok(answer),
                 Err(error) => error,

@@ -58,14 +58,10 @@ impl PgTarget {
         &self,
         question: impl AsyncFnOnce(&deadpool_postgres::Object) -> Result<T, PgError>,
     ) -> Result<T, WriteError> {
-        let answer = self.shared.runtime.block_on(async {
-            let connection = connect::checkout(&self.shared.pool).await?;
-            let answer = question(&connection).await;
-            if answer.is_err() {
-                connect::discard(connection);
-            }
-            answer
-        });
+        let answer =
+            self.shared.runtime.block_on(connect::ask(&self.shared.pool, async |connection| {
+                question(connection).await
+            }));
         answer.map_err(|error| {
             let text = format!(
                 "sink {}, tidegate.checkpoints: {} (SQLSTATE {})",
