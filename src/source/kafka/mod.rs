@@ -188,6 +188,12 @@ impl Source for KafkaSource {
                 None => {}
             }
         }
+        if samples.is_empty() {
+            return Err(Error::new(
+                ErrorKind::Temporary,
+                "stopped while waiting for a first record",
+            ));
+        }
         Ok(samples)
     }
 
@@ -204,7 +210,13 @@ impl Source for KafkaSource {
         let consumer: BaseConsumer<Client> = config
             .create_with_context(Client::new(&self.name, Arc::clone(&self.status)))
             .map_err(|error| self.misconfigured(&error))?;
-        let cluster_id = consumer.client().fetch_cluster_id(ASK_MAX).unwrap_or_default();
+        // Part of the checkpoints' names: without it they would not be found, and others be made.
+        let Some(cluster_id) = consumer.client().fetch_cluster_id(ASK_MAX) else {
+            return Err(Error::unavailable(format!(
+                "source {}: the brokers of {} do not tell the id of their cluster; try again",
+                self.name, self.config.brokers
+            )));
+        };
         let group = Arc::new(Group { name: self.config.group.clone(), cluster_id });
         let names: Vec<&str> = topics.iter().map(String::as_str).collect();
         consumer.subscribe(&names).map_err(|error| self.misconfigured(&error))?;
