@@ -25,10 +25,11 @@ use crate::{
     writer::WriterThread,
 };
 
-/// Batches of a sink that may wait, for each of its writers.
-const QUEUE_PER_WRITER: usize = 4;
 /// How long a start waits for a database or for brokers that do not answer.
 const START_MAX: Duration = Duration::from_secs(30);
+/// Batches of a sink that may wait, for each of its writers. No bound on memory, which is that a
+/// lane has one batch on its way: it is how many quiet partitions can share a transaction.
+const QUEUE_PER_WRITER: usize = 64;
 /// Records that are looked at to make a missing table.
 const SAMPLE_RECORDS: usize = 1000;
 const TURN: Duration = Duration::from_millis(100);
@@ -129,12 +130,17 @@ impl Engine {
             }
         }
         self.watch(&sources);
-        if self.join(sources) {
+        let ended = self.join(sources) && {
             drop(feeds);
-            join_until(writers, Instant::now() + JOIN_MAX);
+            join_until(writers, Instant::now() + JOIN_MAX)
+        };
+        if ended {
+            // Not the runtime's own wait: a connection that hangs must not keep the process.
+            self.runtime.shutdown_timeout(Duration::from_secs(1));
+        } else {
+            // A thread that still waits inside the runtime would panic when its timers go.
+            std::mem::forget(self.runtime);
         }
-        // Not the runtime's own wait: a connection that hangs must not keep the process.
-        self.runtime.shutdown_timeout(Duration::from_secs(1));
         match self.context.shutdown.failure() {
             Some(error) => Err(error),
             None => Ok(()),
@@ -288,13 +294,18 @@ impl Engine {
     }
 }
 
-fn join_until(threads: Vec<JoinHandle<()>>, deadline: Instant) {
+/// Waits for the threads until the deadline; says whether all have ended.
+fn join_until(threads: Vec<JoinHandle<()>>, deadline: Instant) -> bool {
+    let mut ended = true;
     for thread in threads {
         while !thread.is_finished() && Instant::now() < deadline {
             std::thread::sleep(Duration::from_millis(5));
         }
         if thread.is_finished() {
             let _ = thread.join();
+        } else {
+            ended = false;
         }
     }
+    ended
 }

@@ -5,7 +5,7 @@
 
 use std::{
     fs::{File, OpenOptions},
-    io::{self, Read as _, Seek as _, SeekFrom, Write as _},
+    io::{self, Read as _, Seek as _, Write as _},
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
 };
@@ -24,6 +24,9 @@ use crate::{
     watchdog::Heart,
 };
 
+/// How far back the beginning of a last line is looked for at a time.
+const TAIL_BYTES: u64 = 64 << 10;
+
 /// The sink; one writer, as a file has one end.
 #[derive(Clone, Debug)]
 pub struct NdjsonSink {
@@ -34,18 +37,9 @@ pub struct NdjsonSink {
 
 #[derive(Debug)]
 struct Files {
-    rows: Lines,
-    dead_letters: Lines,
+    rows: File,
+    dead_letters: File,
 }
-
-/// A file of whole lines.
-#[derive(Debug)]
-struct Lines {
-    file: File,
-    length: u64,
-}
-
-const TAIL_BYTES: usize = 64 << 10;
 
 impl NdjsonSink {
     /// Lines go to `path`; `-` is standard output.
@@ -66,52 +60,49 @@ impl NdjsonSink {
             none => {
                 let mut beside = path.clone().into_os_string();
                 beside.push(".dead_letters");
-                let (rows, dead_letters) = (Lines::open(path)?, Lines::open(Path::new(&beside))?);
+                let (rows, dead_letters) = (open(path)?, open(Path::new(&beside))?);
                 none.insert(Files { rows, dead_letters })
             }
         };
-        files.dead_letters.append(dead_letters)?;
-        files.rows.append(rows)
+        append_whole(&mut files.dead_letters, dead_letters)?;
+        append_whole(&mut files.rows, rows)
     }
 }
 
-impl Lines {
-    /// Opens a file for appending. What follows the last line break was cut off by a crash, and its
-    /// record comes again: it is removed.
-    fn open(path: &Path) -> io::Result<Self> {
-        let mut file = OpenOptions::new().create(true).read(true).append(true).open(path)?;
-        let mut length = file.seek(SeekFrom::End(0))?;
-        let mut block = vec![0; TAIL_BYTES];
-        let whole = length;
-        while length > 0 {
-            let start = length.saturating_sub(TAIL_BYTES as u64);
-            let tail = &mut block[..(length - start) as usize];
-            file.seek(SeekFrom::Start(start))?;
-            file.read_exact(tail)?;
-            if let Some(end) = tail.iter().rposition(|byte| *byte == b'\n') {
-                length = start + end as u64 + 1;
-                break;
-            }
-            length = start;
-        }
-        if length < whole {
-            file.set_len(length)?;
-        }
-        Ok(Self { file, length })
+/// Opens a file to append to, without the torn line that a crash may have left at its end: its
+/// record was not durable yet and comes again, and would be spoilt by the fragment before it.
+fn open(path: &Path) -> io::Result<File> {
+    let mut file = OpenOptions::new().create(true).read(true).append(true).open(path)?;
+    let length = file.metadata()?.len();
+    let mut tail = Vec::new();
+    let mut begin = length;
+    while begin > 0 && !tail.contains(&b'\n') {
+        begin = begin.saturating_sub(TAIL_BYTES);
+        tail.clear();
+        file.seek(io::SeekFrom::Start(begin))?;
+        (&file).take(length - begin).read_to_end(&mut tail)?;
     }
+    let line = tail.rsplit(|byte| *byte == b'\n').next().unwrap_or_default();
+    if serde_json::from_slice::<serde::de::IgnoredAny>(line).is_ok() {
+        // Whole after all: somebody else's file.
+        file.write_all(b"\n")?;
+    } else if !line.is_empty() {
+        file.set_len(length - line.len() as u64)?;
+    }
+    Ok(file)
+}
 
-    /// Appends whole lines, or nothing.
-    fn append(&mut self, lines: &[u8]) -> io::Result<()> {
-        if lines.is_empty() {
-            return Ok(());
-        }
-        if let Err(error) = self.file.write_all(lines).and_then(|()| self.file.sync_data()) {
-            self.file.set_len(self.length)?;
-            return Err(error);
-        }
-        self.length += lines.len() as u64;
-        Ok(())
+/// Appends all of `bytes`, or nothing: what is tried again must not follow half a line.
+fn append_whole(file: &mut File, bytes: &[u8]) -> io::Result<()> {
+    if bytes.is_empty() {
+        return Ok(());
     }
+    let length = file.metadata()?.len();
+    let written = file.write_all(bytes).and_then(|()| file.sync_data());
+    if written.is_err() {
+        file.set_len(length)?;
+    }
+    written
 }
 
 impl Sink for NdjsonSink {
@@ -182,9 +173,13 @@ impl Writer for NdjsonSink {
                 dead_letters.push(b'\n');
             }
             let rows = flushed.batch.segments.first().map_or(&[][..], |s| &s.bytes);
-            self.append(rows, &dead_letters).map_err(|error| WriteError::Outage {
-                class: "io".to_owned(),
-                message: format!("sink {}: {error}", self.name),
+            self.append(rows, &dead_letters).map_err(|error| {
+                let message = format!("sink {}: {error}", self.name);
+                match error.kind() {
+                    // Whoever read standard output will not come back.
+                    io::ErrorKind::BrokenPipe => WriteError::Halt(Error::unavailable(message)),
+                    _ => WriteError::Outage { class: "io".to_owned(), message },
+                }
             })?;
             flushed.outcome = Some(Outcome::Durable);
         }
@@ -205,26 +200,4 @@ fn describe(lane: &LaneKey, letter: &DeadLetter) -> String {
         "value": text(&letter.value), "value_hex": hex(&letter.value),
     })
     .to_string()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_line_that_a_crash_cut_off_is_removed_before_the_next() {
-        let path = std::env::temp_dir().join(format!("tidegate-lines-{}", std::process::id()));
-        let long = vec![b'x'; TAIL_BYTES * 2];
-        for (before, after) in [
-            (&b"{\"a\":1}\n{\"b\":"[..], &b"{\"a\":1}\n"[..]),
-            (b"{}\n", b"{}\n"),
-            (b"{\"b\":", b""),
-            (&long, b""),
-        ] {
-            std::fs::write(&path, before).unwrap();
-            Lines::open(&path).unwrap().append(b"{\"c\":3}\n").unwrap();
-            assert_eq!(std::fs::read(&path).unwrap(), [after, b"{\"c\":3}\n"].concat());
-        }
-        std::fs::remove_file(&path).unwrap();
-    }
 }

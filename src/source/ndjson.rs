@@ -200,10 +200,10 @@ impl NdjsonSource {
                 let read = reader.read_until(b'\n', &mut block);
                 let end = matches!(read, Ok(0));
                 let failed = read.err();
-                // What is there is handed on: a slow writer's lines must not wait for more.
-                if !block.is_empty()
-                    && (end || reader.buffer().is_empty() || block.len() >= BUFFER_BYTES)
-                {
+                // What is there is handed on: a slow writer's lines must not wait for more, not even
+                // for the rest of a line that has begun to come.
+                let is_last = !reader.buffer().contains(&b'\n');
+                if !block.is_empty() && (end || is_last || block.len() >= BUFFER_BYTES) {
                     let full = std::mem::replace(&mut block, Vec::with_capacity(BUFFER_BYTES));
                     if sender.send(Ok(full)).is_err() {
                         return;

@@ -6,11 +6,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use stack::{Postgres, Proxy, StopMode};
+use stack::{Proxy, StopMode};
 
 use crate::support::{
     LIMIT, Tidegate, World, eventually, eventually_within, fragile_postgres, orders_profile,
-    postgres, start_load,
+    start_load,
 };
 
 const RATE: f64 = 5_000.0;
@@ -112,19 +112,15 @@ fn backends_that_are_terminated_all_the_time_cost_neither_a_row_nor_a_double() {
 }
 
 /// A world whose tidegate reaches Postgres through a proxy.
-fn proxied(postgres: &Postgres, name: &str) -> (World, Proxy, String) {
+fn proxied(name: &str) -> (World, Proxy, String) {
     let world = World::new(name, 4);
-    let proxy = Proxy::start(([127, 0, 0, 1], postgres.port()).into()).unwrap();
-    let config = world.orders_config().replace(
-        &format!("127.0.0.1:{}/", postgres.port()),
-        &format!("127.0.0.1:{}/", proxy.port()),
-    );
+    let (proxy, config) = world.behind_proxy(&world.orders_config());
     (world, proxy, config)
 }
 
 /// Withholds the reply to a COMMIT ten times: it happened, and the client cannot know.
 fn drop_replies_to_commit(name: &str, sets: &[&str]) -> (World, loadgen::Ledger) {
-    let (world, proxy, config) = proxied(postgres(), name);
+    let (world, proxy, config) = proxied(name);
     let load = start_load(&world, orders_profile(9), RATE);
     let mut tidegate = world.run(&config, sets);
     world.await_more_orders_than(0);
@@ -156,7 +152,7 @@ fn a_lost_reply_to_commit_loses_nothing_in_at_least_once() {
 #[test]
 fn connections_that_fall_silent_are_given_up_and_replaced() {
     // Longer than the deadline of a transaction, 30 s.
-    let (world, proxy, config) = proxied(postgres(), "postgres-half-open");
+    let (world, proxy, config) = proxied("postgres-half-open");
     let load = start_load(&world, orders_profile(10), 1_000.0);
     let mut tidegate = world.run(&config, &[]);
     world.await_more_orders_than(0);
@@ -177,4 +173,38 @@ fn connections_that_fall_silent_are_given_up_and_replaced() {
         0 => Ok(()),
         count => Err(count.to_string()),
     });
+}
+
+#[test]
+fn a_claim_that_gets_no_answer_is_given_up_and_made_when_there_is_one() {
+    let (world, proxy, config) = proxied("postgres-claim");
+    let load = start_load(&world, orders_profile(11), 1_000.0);
+    let mut heir = world.run(&config, &["shutdown.drain=1s"]);
+    heir.await_partitions(4);
+    // Once in good order: from then on there is an open connection for claims.
+    for is_silent in [false, true] {
+        let mut leaver = world.run_orders(&[]);
+        leaver.await_partitions(2);
+        heir.await_partitions(2);
+        world.await_more_orders_than(world.count_orders());
+        if is_silent {
+            proxy.stall();
+        }
+        leaver.stop();
+        if !is_silent {
+            heir.await_partitions(4);
+        }
+    }
+    eventually("the claim is given up", || {
+        let (_, body) = heir.get("/readyz");
+        if body.contains("no answer within 10 s") { Ok(()) } else { Err(body) }
+    });
+    proxy.cut();
+    proxy.pass().unwrap();
+    heir.await_partitions(4);
+    heir.await_ready();
+    let ledger = load.finish();
+    world.await_checkpoints(&ledger, TARGET);
+    heir.stop();
+    world.assert_exact(&ledger, 11);
 }

@@ -6,8 +6,11 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod cli;
 mod delivery;
+mod fanout;
 mod faults;
+mod files;
 mod ingest;
 mod positions;
 mod rebalance;

@@ -12,10 +12,10 @@ use super::sqlstate::{Fault, PgError};
 use crate::error::Error;
 
 const CONNECT_MAX: Duration = Duration::from_secs(5);
+/// How long a question to the catalog or the checkpoints may take; a lock is waited for 5 s.
+const ASK_MAX: Duration = Duration::from_secs(10);
 
 const CHECKOUT_MAX: Duration = Duration::from_secs(20);
-/// How long the answer to one question beside the data path may take.
-const ANSWER_MAX: Duration = Duration::from_secs(15);
 
 /// Settings of each session. The server's own bounds come second to the client's deadlines:
 /// statement_timeout does not end a COPY that waits for data from the client. The search path is
@@ -117,27 +117,31 @@ pub async fn checkout(pool: &Pool) -> Result<Object, PgError> {
     })
 }
 
-/// Ends a connection for good: one that saw an error is never used again, because what is left
-/// in it is unknown (an open transaction, an unread result).
-pub fn discard(connection: Object) {
-    drop(Object::take(connection));
-}
-
-/// Asks one question, with a deadline. A connection that gave no good answer is not used again.
+/// Asks on a connection of the pool, and ends it if it does not answer in time: a server that is
+/// frozen keeps its connections open and says nothing.
 ///
 /// # Errors
-/// When there is no connection or no answer in time, or the answer is an error.
+/// What the question makes of the server's answer, or its silence.
 pub async fn ask<T>(
     pool: &Pool,
     question: impl AsyncFnOnce(&mut Object) -> Result<T, PgError>,
 ) -> Result<T, PgError> {
     let mut connection = checkout(pool).await?;
-    let answer = match tokio::time::timeout(ANSWER_MAX, question(&mut connection)).await {
+    let answer = match tokio::time::timeout(ASK_MAX, question(&mut connection)).await {
         Ok(answer) => answer,
-        Err(_) => Err(PgError::outage("timeout", "no answer within the deadline")),
+        Err(_) => {
+            let seconds = ASK_MAX.as_secs();
+            Err(PgError::outage("timeout", format!("no answer within {seconds} s")))
+        }
     };
     if answer.is_err() {
         discard(connection);
     }
     answer
+}
+
+/// Ends a connection for good: one that saw an error is never used again, because what is left
+/// in it is unknown (an open transaction, an unread result).
+pub fn discard(connection: Object) {
+    drop(Object::take(connection));
 }

@@ -187,6 +187,12 @@ impl Source for KafkaSource {
                 None => {}
             }
         }
+        if samples.is_empty() {
+            return Err(Error::new(
+                ErrorKind::Temporary,
+                "stopped while waiting for a first record",
+            ));
+        }
         Ok(samples)
     }
 

@@ -9,11 +9,11 @@ mod wait;
 mod world;
 
 pub(crate) use chance::Chance;
-pub(crate) use orders::{Got, RunningLoad, load, orders_profile, start_load};
+pub(crate) use orders::{load, orders_profile, start_load};
 pub(crate) use records::{
-    Message, cluster_id, committed, delete_records_before, expected_poison, produce, watermarks,
+    Message, committed, delete_records_before, expected_poison, produce, produce_to, watermarks,
 };
-pub(crate) use servers::{FragilePostgres, fragile_postgres, kafka, postgres};
-pub(crate) use tidegate::{Counts, Exit, Tidegate};
+pub(crate) use servers::{fragile_postgres, kafka, postgres};
+pub(crate) use tidegate::{Exit, Tidegate};
 pub(crate) use wait::{LIMIT, eventually, eventually_within};
 pub(crate) use world::{World, grid};

@@ -32,14 +32,18 @@ impl Message {
 
 /// Produces the records in order, and returns when the broker has them.
 pub(crate) fn produce(world: &World, messages: &[Message]) {
+    produce_to(&world.brokers, &world.name, messages);
+}
+
+pub(crate) fn produce_to(brokers: &str, topic: &str, messages: &[Message]) {
     let producer: ThreadedProducer<DefaultProducerContext> = ClientConfig::new()
-        .set("bootstrap.servers", &world.brokers)
+        .set("bootstrap.servers", brokers)
         .set("acks", "all")
         .set("enable.idempotence", "true")
         .create()
         .unwrap();
     for message in messages {
-        let mut record = BaseRecord::<[u8], [u8]>::to(&world.name).partition(message.partition);
+        let mut record = BaseRecord::<[u8], [u8]>::to(topic).partition(message.partition);
         record.key = message.key.as_deref();
         record.payload = message.value.as_deref();
         record.timestamp = message.timestamp_ms;
@@ -75,10 +79,6 @@ pub(crate) fn committed(world: &World, partitions: i32) -> BTreeMap<i32, Option<
 pub(crate) fn watermarks(world: &World, partition: i32) -> (i64, i64) {
     let consumer = consumer(&world.brokers, "watermarks");
     consumer.fetch_watermarks(&world.name, partition, ANSWER_MAX).unwrap()
-}
-
-pub(crate) fn cluster_id(world: &World) -> String {
-    consumer(&world.brokers, "cluster-id").client().fetch_cluster_id(ANSWER_MAX).unwrap()
 }
 
 /// What retention does: removes all records of a partition below `offset`.

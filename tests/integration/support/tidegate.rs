@@ -4,7 +4,6 @@ use std::{
     fs::{self, File},
     io::{Read as _, Write as _},
     net::TcpStream,
-    os::unix::process::ExitStatusExt as _,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::atomic::{AtomicU32, Ordering},
@@ -34,7 +33,6 @@ pub(crate) struct Tidegate {
 pub(crate) struct Exit {
     /// The exit code; `None` if a signal ended it.
     pub(crate) code: Option<i32>,
-    pub(crate) signal: Option<i32>,
     /// How long it took from the order to the end.
     pub(crate) took: Duration,
     pub(crate) stdout: String,
@@ -115,7 +113,6 @@ impl Tidegate {
         };
         Exit {
             code: status.code(),
-            signal: status.signal(),
             took: since.elapsed(),
             stdout: self.read("out"),
             log: self.log(),

@@ -2,7 +2,7 @@
 
 use std::{fs, path::PathBuf, process::Stdio};
 
-use stack::{Client, Postgres};
+use stack::{Client, Postgres, Proxy};
 use tempfile::TempDir;
 
 use super::{
@@ -55,6 +55,16 @@ impl World {
         let folder = tempfile::tempdir().unwrap();
         let brokers = kafka().bootstrap_servers();
         Self { name: name.to_owned(), url, sql, folder, brokers }
+    }
+
+    /// The configuration, with a proxy between tidegate and Postgres.
+    pub(crate) fn behind_proxy(&self, config: &str) -> (Proxy, String) {
+        let port = postgres().port();
+        let proxy = Proxy::start(([127, 0, 0, 1], port).into()).unwrap();
+        let (direct, proxied) = (port, proxy.port());
+        let config =
+            config.replace(&format!("127.0.0.1:{direct}/"), &format!("127.0.0.1:{proxied}/"));
+        (proxy, config)
     }
 
     /// A new connection, where the old one was cut.
