@@ -19,9 +19,10 @@ pub(super) fn run(arguments: &ConfigArgs) -> Result<(), Error> {
     describe(&config);
     let listen = config.admin.listen;
     let engine = Engine::new(config)?;
+    // Before anything tells the outside that it runs: what it is sent from then on is an order.
+    listen_to_signals(engine.runtime(), engine.shutdown())?;
     let address = admin::serve(listen, engine.status(), recorder, engine.runtime())?;
     tracing::info!("admin server on http://{address} (/metrics /status /readyz /livez)");
-    listen_to_signals(engine.runtime(), engine.shutdown())?;
     engine.run()?;
     tracing::info!("ended; everything that was read is durable or will be read again");
     Ok(())
