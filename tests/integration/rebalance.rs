@@ -1,11 +1,13 @@
 //! Several instances: partitions change hands, and each record still arrives once.
 
-use std::time::Duration;
+use std::{sync::mpsc, thread, time::Duration};
 
 use nix::sys::signal::Signal;
 use stack::Client;
 
-use crate::support::{Chance, Tidegate, World, eventually, orders_profile, start_load};
+use crate::support::{
+    Chance, RunningLoad, Tidegate, World, eventually, orders_profile, start_load,
+};
 
 const PARTITIONS: i32 = 6;
 const RATE: f64 = 3_000.0;
@@ -98,11 +100,52 @@ fn an_orderly_hand_over_doubles_nothing_in_at_least_once_either() {
     assert_eq!(world.assert_complete(&ledger, chance.seed), 0, "rows too many");
 }
 
-/// Holds off every writer of `orders` until it is dropped.
+/// Holds off every new writer of `orders` until it is told to roll back.
 fn lock_orders(world: &World) -> Client {
     let client = Client::connect(&world.url).unwrap();
     client.execute("BEGIN; LOCK TABLE orders IN SHARE MODE").unwrap();
     client
+}
+
+/// Waits until a backend waits for a lock with a statement like that.
+fn await_waiting(world: &World, like: &str) {
+    let waiting = format!(
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() \
+         AND wait_event_type = 'Lock' AND query LIKE '{like}'"
+    );
+    eventually(&format!("a '{like}' that waits"), || match world.number(&waiting) {
+        0 => Err("none".to_owned()),
+        _ => Ok(()),
+    });
+}
+
+/// Freezes it inside its transactions, between the start of COPY and its rows.
+fn freeze_inside_a_copy(world: &World, tidegate: &Tidegate) {
+    let lock = lock_orders(world);
+    await_waiting(world, "COPY %");
+    tidegate.signal(Signal::SIGSTOP);
+    lock.execute("ROLLBACK").unwrap();
+}
+
+fn await_fenced(zombie: &mut Tidegate) {
+    eventually("the zombie's batch is fenced", || {
+        if zombie.metric("tidegate_fenced_total") > 0.0 { Ok(()) } else { Err("no".to_owned()) }
+    });
+}
+
+fn finish_shared(
+    world: &World,
+    load: RunningLoad,
+    mut zombie: Tidegate,
+    mut heir: Tidegate,
+    seed: u64,
+) {
+    await_shared(&mut zombie, &mut heir);
+    let ledger = load.finish();
+    world.await_checkpoints(&ledger, "serving.public.orders");
+    zombie.stop();
+    heir.stop();
+    world.assert_exact(&ledger, seed);
 }
 
 #[test]
@@ -112,30 +155,41 @@ fn an_instance_that_wakes_up_after_its_partitions_were_taken_writes_nothing_more
     let mut zombie = world.run_orders(&[]);
     zombie.await_partitions(PARTITIONS.into());
     world.await_more_orders_than(0);
-
-    // Freezes it inside its transactions, which are waiting for the table.
-    let lock = lock_orders(&world);
-    let waiting = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() \
-                   AND wait_event_type = 'Lock' AND query LIKE 'COPY %'";
-    eventually("a COPY that waits", || {
-        if world.number(waiting) > 0 { Ok(()) } else { Err("none".to_owned()) }
-    });
-    zombie.signal(Signal::SIGSTOP);
-    lock.execute("ROLLBACK").unwrap();
+    freeze_inside_a_copy(&world, &zombie);
 
     let mut heir = world.run_orders(&[]);
     heir.await_partitions(PARTITIONS.into());
     let before = world.count_orders();
     world.await_more_orders_than(before + 1000);
-
     zombie.signal(Signal::SIGCONT);
-    eventually("the zombie's batch is fenced", || {
-        if zombie.metric("tidegate_fenced_total") > 0.0 { Ok(()) } else { Err("no".to_owned()) }
+    await_fenced(&mut zombie);
+    finish_shared(&world, load, zombie, heir, 3);
+}
+
+#[test]
+fn an_instance_that_wakes_up_before_its_heir_has_written_writes_nothing_more_either() {
+    let world = World::new("zombie-early", PARTITIONS);
+    let load = start_load(&world, orders_profile(4), RATE);
+    let mut zombie = world.run_orders(&[]);
+    zombie.await_partitions(PARTITIONS.into());
+    world.await_more_orders_than(0);
+    freeze_inside_a_copy(&world, &zombie);
+
+    // Waits for the zombie's transactions, and holds up those of its heir: which has claimed its
+    // lanes by then, and moved none.
+    let (url, (sender, receiver)) = (world.url.clone(), mpsc::channel());
+    let locker = thread::spawn(move || {
+        let client = Client::connect(&url).unwrap();
+        client.execute("BEGIN; LOCK TABLE orders IN SHARE MODE").unwrap();
+        receiver.recv().unwrap();
     });
-    await_shared(&mut zombie, &mut heir);
-    let ledger = load.finish();
-    world.await_checkpoints(&ledger, "serving.public.orders");
-    zombie.stop();
-    heir.stop();
-    world.assert_exact(&ledger, 3);
+    await_waiting(&world, "%LOCK TABLE%");
+    let mut heir = world.run_orders(&[]);
+    heir.await_partitions(PARTITIONS.into());
+    await_waiting(&world, "COPY %");
+    zombie.signal(Signal::SIGCONT);
+    await_fenced(&mut zombie);
+    sender.send(()).unwrap();
+    locker.join().unwrap();
+    finish_shared(&world, load, zombie, heir, 4);
 }

@@ -9,7 +9,7 @@ mod wait;
 mod world;
 
 pub(crate) use chance::Chance;
-pub(crate) use orders::{load, orders_profile, start_load};
+pub(crate) use orders::{RunningLoad, load, orders_profile, start_load};
 pub(crate) use records::{
     Message, committed, delete_records_before, expected_poison, produce, produce_to, watermarks,
 };
