@@ -1,6 +1,9 @@
 //! What the two modes promise, whatever ends the process.
 
-use std::time::{Duration, Instant};
+use std::{
+    thread,
+    time::{Duration, Instant},
+};
 
 use loadgen::Ledger;
 use nix::sys::signal::Signal;
@@ -11,6 +14,8 @@ const AT_LEAST_ONCE: &str = "routes[0].to[0].delivery=at-least-once";
 /// A member that comes back under its old name gets its partitions at once.
 const STATIC_MEMBER: &str = "sources.shop.properties.group.instance.id=the-only-one";
 const RATE: f64 = 4_000.0;
+const TERMINATE: &str = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
+    WHERE datname = current_database() AND application_name = 'tidegate'";
 
 /// Runs and kills at random moments, ten times, while records keep coming.
 fn kill_ten_times(world: &World, sets: &[&str], chance: &mut Chance) -> Ledger {
@@ -81,6 +86,35 @@ fn sigterm_under_load_doubles_nothing_in_at_least_once() {
 #[test]
 fn sigterm_under_load_doubles_nothing_in_exactly_once() {
     stop_five_times("stop-exactly-once", &[]);
+}
+
+#[test]
+fn what_is_not_written_yet_is_not_committed_however_it_ends() {
+    let world = World::new("uncommitted", 2);
+    let sets = [STATIC_MEMBER, AT_LEAST_ONCE, "shutdown.drain=1s", "batch.rows=100"];
+    let load = start_load(&world, orders_profile(12), RATE);
+    for is_orderly in [false, true] {
+        let before = world.count_orders();
+        let tidegate = world.run_orders(&sets);
+        world.await_more_orders_than(before);
+        let lock = world.lock("orders");
+        world.await_waiting("COPY %");
+        // Several commit intervals: time enough to commit what ought not to be.
+        thread::sleep(Duration::from_secs(1));
+        if is_orderly {
+            drop(tidegate.stop())
+        } else {
+            drop(tidegate.kill())
+        }
+        // Ends what waits for the lock, as a server does that sees that its client is gone.
+        world.sql.execute(TERMINATE).unwrap();
+        lock.execute("ROLLBACK").unwrap();
+    }
+    let ledger = load.finish();
+    let tidegate = world.run_orders(&sets);
+    world.await_distinct(&ledger);
+    tidegate.stop();
+    world.assert_complete(&ledger, 12);
 }
 
 #[test]

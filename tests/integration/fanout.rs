@@ -3,7 +3,6 @@
 use std::{collections::BTreeSet, fs};
 
 use serde_json::Value;
-use stack::Client;
 
 use crate::support::{
     Chance, Message, World, eventually, grid, kafka, load, orders_profile, produce_to, start_load,
@@ -122,8 +121,7 @@ fn lanes_that_a_kill_leaves_at_different_offsets_each_go_on_from_their_own() {
         let tidegate = world.run(&config, &sets);
         world.await_more_orders_than(before);
         // Nothing gets into `copies` any more, and `orders` runs on until its lanes are full.
-        let lock = Client::connect(&world.url).unwrap();
-        lock.execute("BEGIN; LOCK TABLE copies IN SHARE MODE").unwrap();
+        let lock = world.lock("copies");
         let ahead = "SELECT count(*) FROM tidegate.checkpoints o JOIN tidegate.checkpoints c \
                      USING (topic, partition) WHERE o.target = 'serving.public.orders' \
                      AND c.target = 'serving.public.copies' AND o.next_offset > c.next_offset";

@@ -33,9 +33,11 @@ fn many_quiet_partitions_cost_few_transactions_little_time_and_little_memory() {
     world.await_more_orders_than(8_000);
     let ledger = load.finish();
     world.await_checkpoints(&ledger, "serving.public.orders");
-    let status = tidegate.status();
-    let p50_ms = status["latency_ms"]["p50"].as_f64().unwrap();
-    assert!(p50_ms < 2_500.0, "{p50_ms} ms");
+    let p50_ms = tidegate.status()["latency_ms"]["p50"].as_f64().unwrap();
+    let writes = tidegate.metric("tidegate_write_seconds_count");
+    let write_ms = tidegate.metric("tidegate_write_seconds_sum") / writes * 1000.0;
+    // A record waits for its turn, not for those of all other partitions one by one.
+    assert!(p50_ms < 1_000.0 + 10.0 * write_ms, "{p50_ms} ms, {write_ms} ms a write set");
     let batches = tidegate.metric("tidegate_batches_total");
     let transactions = world.number("SELECT count(DISTINCT xmin::text) FROM orders") as f64;
     assert!(transactions < batches / 10.0, "{transactions} transactions for {batches} batches");

@@ -100,29 +100,10 @@ fn an_orderly_hand_over_doubles_nothing_in_at_least_once_either() {
     assert_eq!(world.assert_complete(&ledger, chance.seed), 0, "rows too many");
 }
 
-/// Holds off every new writer of `orders` until it is told to roll back.
-fn lock_orders(world: &World) -> Client {
-    let client = Client::connect(&world.url).unwrap();
-    client.execute("BEGIN; LOCK TABLE orders IN SHARE MODE").unwrap();
-    client
-}
-
-/// Waits until a backend waits for a lock with a statement like that.
-fn await_waiting(world: &World, like: &str) {
-    let waiting = format!(
-        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() \
-         AND wait_event_type = 'Lock' AND query LIKE '{like}'"
-    );
-    eventually(&format!("a '{like}' that waits"), || match world.number(&waiting) {
-        0 => Err("none".to_owned()),
-        _ => Ok(()),
-    });
-}
-
 /// Freezes it inside its transactions, between the start of COPY and its rows.
 fn freeze_inside_a_copy(world: &World, tidegate: &Tidegate) {
-    let lock = lock_orders(world);
-    await_waiting(world, "COPY %");
+    let lock = world.lock("orders");
+    world.await_waiting("COPY %");
     tidegate.signal(Signal::SIGSTOP);
     lock.execute("ROLLBACK").unwrap();
 }
@@ -183,10 +164,10 @@ fn an_instance_that_wakes_up_before_its_heir_has_written_writes_nothing_more_eit
         client.execute("BEGIN; LOCK TABLE orders IN SHARE MODE").unwrap();
         receiver.recv().unwrap();
     });
-    await_waiting(&world, "%LOCK TABLE%");
+    world.await_waiting("%LOCK TABLE%");
     let mut heir = world.run_orders(&[]);
     heir.await_partitions(PARTITIONS.into());
-    await_waiting(&world, "COPY %");
+    world.await_waiting("COPY %");
     zombie.signal(Signal::SIGCONT);
     await_fenced(&mut zombie);
     sender.send(()).unwrap();

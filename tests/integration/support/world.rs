@@ -150,6 +150,25 @@ impl World {
         })
     }
 
+    /// Holds off every new writer of a table until it is told to roll back.
+    pub(crate) fn lock(&self, table: &str) -> Client {
+        let client = Client::connect(&self.url).unwrap();
+        client.execute(&format!("BEGIN; LOCK TABLE {table} IN SHARE MODE")).unwrap();
+        client
+    }
+
+    /// Waits until a backend waits for a lock with a statement like that.
+    pub(crate) fn await_waiting(&self, like: &str) {
+        let waiting = format!(
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() \
+             AND wait_event_type = 'Lock' AND query LIKE '{like}'"
+        );
+        eventually(&format!("a '{like}' that waits"), || match self.number(&waiting) {
+            0 => Err("none".to_owned()),
+            _ => Ok(()),
+        });
+    }
+
     pub(crate) fn number(&self, sql: &str) -> i64 {
         self.sql.query_one_i64(sql).unwrap()
     }
