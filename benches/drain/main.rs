@@ -19,7 +19,7 @@ use crate::report::{Report, Round};
 pub(crate) type Result<T, E = Box<dyn Error>> = std::result::Result<T, E>;
 
 pub(crate) const TOPIC: &str = "orders";
-pub(crate) const TABLE: &str = "orders";
+pub(crate) const TABLE: &str = "public.orders";
 const PARTITIONS: u32 = 6;
 const COLUMNS: &str = "order_id bigint, customer_id bigint, status text, amount numeric(12,2), \
     currency text, item_count int, express boolean, created_at timestamptz, note text";
