@@ -15,6 +15,7 @@ use tokio::{net::TcpListener, runtime::Handle};
 
 use crate::{
     error::Error,
+    lane::Loss,
     metrics,
     status::{SourceState, Status},
     verdict,
@@ -126,7 +127,7 @@ fn status_of(status: &Status) -> Value {
                 "lag_records": lane.lag(), "consumed": counts.consumed,
                 "written": counts.written,
                 "dead_lettered": counts.dead_lettered,
-                "in_flight": counts.in_flight, "fenced": lane.is_fenced(),
+                "in_flight": counts.in_flight, "lost": lane.loss().map(Loss::as_str),
             })
         })
         .collect();

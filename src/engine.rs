@@ -202,6 +202,7 @@ impl Engine {
             fields,
             format: route.format,
             max_record_bytes: route.max_record_bytes,
+            max_dead_letter_percent: route.max_dead_letter_percent as u64,
             targets,
         })
     }

@@ -3,9 +3,12 @@
 //! [`Lane`] is what the threads share of it: the partition thread that fills batches, the writer
 //! that makes them durable, the source that commits the frontier, and whoever reads the status.
 
-use std::sync::{
-    Arc, Mutex, PoisonError,
-    atomic::{AtomicI64, AtomicU8, Ordering::Acquire, Ordering::Relaxed, Ordering::Release},
+use std::{
+    fmt,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicI64, AtomicU8, Ordering::Acquire, Ordering::Relaxed, Ordering::Release},
+    },
 };
 
 use crossbeam_channel::Sender;
@@ -40,10 +43,38 @@ pub struct Claim {
 pub enum Outcome {
     /// Its rows, dead letters and checkpoint are in the sink.
     Durable,
-    /// Another owner has claimed the lane; nothing of the batch was written.
-    Fenced,
+    /// The lane is not the writer's to move on; nothing of the batch was written.
+    Lost(Loss),
     /// It was given up before it was written: the lane was cancelled.
     Discarded,
+}
+
+/// Why a lane cannot go on although its partition is still assigned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Loss {
+    /// Another owner has claimed it.
+    Fenced,
+    /// The sink went back in time: it does not have what was durable in it.
+    Regressed,
+}
+
+impl Loss {
+    /// The name in metrics and in `/status`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Fenced => "fenced",
+            Self::Regressed => "regressed",
+        }
+    }
+}
+
+impl fmt::Display for Loss {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Fenced => "another owner has claimed the lane",
+            Self::Regressed => "the database has gone back in time",
+        })
+    }
 }
 
 /// A writer's answer to the partition thread; gives the batch back for reuse.
@@ -60,6 +91,7 @@ pub struct Acknowledgement {
 const ACTIVE: u8 = 0;
 const CANCELLED: u8 = 1;
 const FENCED: u8 = 2;
+const REGRESSED: u8 = 3;
 
 /// What the threads share of one lane, from the assignment of its partition to its revocation.
 #[derive(Debug)]
@@ -155,18 +187,34 @@ impl Lane {
 
     /// Nothing more of it may be written: its partition goes to another owner.
     pub fn cancel(&self) {
-        // A lane that is fenced stays so: that is the stronger fact.
-        let _ = self.state.compare_exchange(ACTIVE, CANCELLED, Release, Relaxed);
+        self.close(CANCELLED);
     }
 
-    /// Whether it was cancelled or fenced.
+    /// Nothing more of it can be written: the sink has told so.
+    pub fn lose(&self, loss: Loss) {
+        self.close(match loss {
+            Loss::Fenced => FENCED,
+            Loss::Regressed => REGRESSED,
+        });
+    }
+
+    /// The first reason is the one that counts.
+    fn close(&self, state: u8) {
+        let _ = self.state.compare_exchange(ACTIVE, state, Release, Relaxed);
+    }
+
+    /// Whether it was cancelled or lost.
     pub fn is_closed(&self) -> bool {
         self.state.load(Acquire) != ACTIVE
     }
 
-    /// Whether another owner has claimed it.
-    pub fn is_fenced(&self) -> bool {
-        self.state.load(Acquire) == FENCED
+    /// Why it was lost, if it was.
+    pub fn loss(&self) -> Option<Loss> {
+        match self.state.load(Acquire) {
+            FENCED => Some(Loss::Fenced),
+            REGRESSED => Some(Loss::Regressed),
+            _ => None,
+        }
     }
 
     /// The batch found its fate: moves the frontier and gives the buffers back.
@@ -179,7 +227,7 @@ impl Lane {
                 counts.in_flight -= batch.records;
                 self.durable.store(batch.end, Release);
             }
-            Outcome::Fenced => self.state.store(FENCED, Release),
+            Outcome::Lost(loss) => self.lose(loss),
             Outcome::Discarded => {}
         }
         // The partition thread may be gone: then nobody waits for the answer.

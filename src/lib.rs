@@ -18,14 +18,17 @@
 
 pub mod admin;
 pub mod batch;
+pub mod breaker;
 pub mod cli;
 pub mod config;
 pub mod detect;
 pub mod engine;
 pub mod error;
+mod failpoint;
 pub mod format;
 pub mod frontier;
 pub mod lane;
+mod lane_feed;
 pub mod latency;
 pub mod memory;
 pub mod metrics;

@@ -70,8 +70,10 @@ metrics_table! {
     RETRIES "tidegate_write_retries_total" "counter" "sink, sqlstate" "Write sets to be tried again after an outage, by SQLSTATE.";
     REBALANCES "tidegate_rebalances_total" "counter" "kind" "Assignments, revocations and losses of partitions.";
     COMMITS "tidegate_offset_commits_total" "counter" "outcome" "Kafka offset commits, as handed to the client.";
-    CLAIMS "tidegate_claims_total" "counter" "" "Lanes claimed in the sink.";
+    CLAIMS "tidegate_claims_total" "counter" "outcome" "Lanes claimed in the sink; outranked: a member of a later generation of the group had the lane.";
     FENCED "tidegate_fenced_total" "counter" "" "Batches that were not written because another owner had claimed the lane.";
+    REGRESSED "tidegate_sink_regressed_total" "counter" "" "Lanes read again because the sink had gone back in time: a fail-over to a standby that lagged, a restore.";
+    IN_DOUBT "tidegate_commits_in_doubt_total" "counter" "outcome" "Batches whose COMMIT got no answer, by what had become of them; unknown: at-least-once, written again.";
     KAFKA_ERRORS "tidegate_kafka_errors_total" "counter" "code" "Errors that the Kafka client reported.";
 }
 
@@ -107,8 +109,14 @@ pub fn install() -> Result<PrometheusHandle, Error> {
     for outcome in ["ok", "failed"] {
         counter!(COMMITS, "outcome" => outcome).absolute(0);
     }
-    counter!(CLAIMS).absolute(0);
+    for outcome in ["claimed", "outranked"] {
+        counter!(CLAIMS, "outcome" => outcome).absolute(0);
+    }
+    for outcome in DOUBTS {
+        counter!(IN_DOUBT, "outcome" => outcome).absolute(0);
+    }
     counter!(FENCED).absolute(0);
+    counter!(REGRESSED).absolute(0);
     Ok(handle)
 }
 
@@ -139,11 +147,26 @@ pub(crate) fn offset_commit(ok: bool) {
 }
 
 pub(crate) fn claimed(lanes: usize) {
-    counter!(CLAIMS).increment(lanes as u64);
+    counter!(CLAIMS, "outcome" => "claimed").increment(lanes as u64);
+}
+
+pub(crate) fn outranked(lanes: usize) {
+    counter!(CLAIMS, "outcome" => "outranked").increment(lanes as u64);
 }
 
 pub(crate) fn fenced() {
     counter!(FENCED).increment(1);
+}
+
+pub(crate) fn regressed(lanes: usize) {
+    counter!(REGRESSED).increment(lanes as u64);
+}
+
+/// What may have become of a batch in doubt.
+const DOUBTS: [&str; 5] = ["committed", "not_committed", "fenced", "regressed", "unknown"];
+
+pub(crate) fn in_doubt(outcome: &'static str, batches: usize) {
+    counter!(IN_DOUBT, "outcome" => outcome).increment(batches as u64);
 }
 
 pub(crate) fn kafka_error(code: &str) {

@@ -16,16 +16,17 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, SendTimeoutError, Sender};
 use crate::{
     batch::{Batch, BatchPolicy, Trigger},
     error::Error,
+    failpoint::failpoint,
     format::Format,
-    frontier::Frontier,
     lane::{Acknowledgement, Lane, Outcome},
+    lane_feed::LaneFeed,
     memory::Memory,
     metrics,
     record::Record,
     rejection::{Reason, Rejection},
-    row::{Row, Span},
+    row::Span,
     shutdown::Shutdown,
-    sink::{Encoder, Flushed},
+    sink::Flushed,
     stage::{Stage, StageClock},
     watchdog::Heart,
 };
@@ -56,70 +57,6 @@ impl Stop {
 
     fn order(&self) -> Option<(Trigger, Instant)> {
         *self.order.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// One lane as its partition thread sees it.
-pub(crate) struct LaneFeed {
-    pub(crate) lane: Arc<Lane>,
-    pub(crate) encoder: Box<dyn Encoder>,
-    pub(crate) queue: Sender<Flushed>,
-    pub(crate) keeps_originals: bool,
-    open: Batch,
-    spare: Option<Batch>,
-    unpublished: u64,
-    frontier: Frontier,
-}
-
-impl LaneFeed {
-    pub(crate) fn new(
-        lane: Arc<Lane>,
-        encoder: Box<dyn Encoder>,
-        queue: Sender<Flushed>,
-        keeps_originals: bool,
-    ) -> Self {
-        let position = lane.durable();
-        Self {
-            lane,
-            encoder,
-            queue,
-            keeps_originals,
-            open: Batch::new(position),
-            spare: None,
-            unpublished: 0,
-            frontier: Frontier::new(position),
-        }
-    }
-
-    fn take(&mut self, record: &Record<'_>, decoded: &Result<(), Rejection>, spans: &[Span]) {
-        let encoded = match decoded {
-            Ok(()) => {
-                let row = Row::new(record.value.unwrap_or_default(), spans);
-                let layout = self.encoder.layout(&row);
-                let segment = self.open.segment(layout);
-                let encoded = self.encoder.encode(record, &row, layout, &mut segment.bytes);
-                encoded.map(|()| layout)
-            }
-            Err(rejection) => Err(rejection.clone()),
-        };
-        match encoded {
-            Ok(layout) => {
-                let origin = self.keeps_originals.then(|| self.open.keep_original(record));
-                let segment = self.open.segment(layout);
-                segment.rows += 1;
-                segment.origins.extend(origin);
-            }
-            Err(rejection) => {
-                metrics::dead_letter(rejection.reason);
-                self.open.reject(record, rejection);
-            }
-        }
-        self.open.cover(record, Instant::now);
-        self.unpublished += 1;
-    }
-
-    fn publish_counts(&mut self) {
-        self.lane.take_in(std::mem::take(&mut self.unpublished));
     }
 }
 
@@ -200,6 +137,7 @@ impl Partition {
                 continue;
             }
             feed.take(record, &decoded, &self.spans);
+            failpoint!("record.encoded");
             if let Some(trigger) = feed.open.is_full(&self.policy) {
                 self.flush(index, trigger, None, heart);
             }
@@ -273,6 +211,12 @@ impl Partition {
         }
         let capacity_max = self.policy.bytes * 2;
         let feed = &mut self.lanes[index];
+        let (records, letters) = (feed.open.records, &feed.open.dead_letters);
+        if let Err(tripped) = feed.breaker.check(records, letters.len() as u64) {
+            // Nothing of this batch is written, so it is all there for the next start.
+            self.shutdown.fail(feed.halt(tripped, letters.last()));
+            return;
+        }
         let end = feed.open.end;
         if let Err(broken) = feed.frontier.depart(feed.open.begin..end) {
             let key = &feed.lane.key;
@@ -287,6 +231,7 @@ impl Partition {
         let mut batch = std::mem::replace(&mut feed.open, next);
         batch.trigger = trigger;
         metrics::batch_closed(trigger, batch.rows(), batch.encoded_bytes());
+        failpoint!("batch.closed");
         let flushed = Flushed { lane: Arc::clone(&feed.lane), batch, outcome: None };
         let queue = feed.queue.clone();
         self.send(&queue, flushed, heart);
@@ -353,6 +298,11 @@ impl Partition {
         let feed = &mut self.lanes[acknowledgement.index];
         if acknowledgement.outcome == Outcome::Durable {
             feed.frontier.arrive();
+            // With those that the sink has refused.
+            let Batch { records, dead_letters: letters, .. } = &acknowledgement.batch;
+            if let Err(tripped) = feed.breaker.add(*records, letters.len() as u64) {
+                self.shutdown.fail(feed.halt(tripped, letters.last()));
+            }
         }
         feed.spare = Some(acknowledgement.batch);
     }
@@ -378,6 +328,7 @@ mod tests {
 
     use super::*;
     use crate::{
+        breaker::Breaker,
         format::JsonFormat,
         lane::LaneKey,
         sink::{Group, TargetId, null::NullSink},
@@ -404,7 +355,14 @@ mod tests {
         };
         let lanes: Vec<Arc<Lane>> = positions.iter().enumerate().map(lane).collect();
         let feed = |lane: &Arc<Lane>| {
-            LaneFeed::new(Arc::clone(lane), Box::new(NullSink), queue_sender.clone(), false)
+            let breaker = Breaker::new(50);
+            LaneFeed::new(
+                Arc::clone(lane),
+                Box::new(NullSink),
+                queue_sender.clone(),
+                false,
+                breaker,
+            )
         };
         let stop = Arc::new(Stop::default());
         let partition = Partition::new(PartitionParts {

@@ -6,12 +6,14 @@ use crossbeam_channel::Sender;
 
 use crate::{
     batch::BatchPolicy,
+    breaker::Breaker,
     config::FormatKind,
     error::Error,
     format::{Format, JsonFormat, RawFormat},
     lane::{Claim, Lane, LaneKey},
+    lane_feed::LaneFeed,
     memory::Memory,
-    partition::{LaneFeed, Partition, PartitionParts, Stop},
+    partition::{Partition, PartitionParts, Stop},
     shutdown::Shutdown,
     sink::{Flushed, Group, Target},
     status::Status,
@@ -55,6 +57,8 @@ pub struct Route {
     pub format: FormatKind,
     /// A larger record is dead-lettered undecoded.
     pub max_record_bytes: usize,
+    /// A lane halts when more of its records become dead letters.
+    pub max_dead_letter_percent: u64,
     /// Where the rows go.
     pub targets: Vec<RouteTarget>,
 }
@@ -126,6 +130,7 @@ impl Route {
                 encoder,
                 target.queue.clone(),
                 keeps_originals,
+                Breaker::new(self.max_dead_letter_percent),
             ));
             lanes.push(lane);
         }

@@ -11,7 +11,8 @@ use crossbeam_channel::{Receiver, RecvTimeoutError};
 use crate::{
     batch::BatchPolicy,
     error::Error,
-    lane::Outcome,
+    failpoint::failpoint,
+    lane::{Loss, Outcome},
     latency::Latency,
     metrics,
     route::Context,
@@ -84,6 +85,7 @@ impl WriterThread {
             match first {
                 Ok(first) => {
                     let mut batches = self.gather(first);
+                    failpoint!("batch.gathered");
                     self.write(&mut batches, heart);
                 }
                 Err(RecvTimeoutError::Timeout) => {}
@@ -168,24 +170,27 @@ impl WriterThread {
                     let age_ms = (now_ms - timestamp_ms).max(0) as u64;
                     self.latency.record(age_ms, u64::from(*count));
                 }
-            } else {
+            } else if let Outcome::Lost(loss) = outcome {
                 let key = &flushed.lane.key;
-                metrics::fenced();
+                if loss == Loss::Fenced {
+                    metrics::fenced();
+                }
                 tracing::warn!(
                     topic = &*key.topic,
                     partition = key.partition,
                     target = &*key.target,
-                    "another owner has claimed this lane; the batch was not written here"
+                    "a batch was not written here: {loss}"
                 );
             }
             flushed.lane.settle(flushed.batch, outcome);
+            failpoint!("batch.settled");
         }
     }
 }
 
 fn settle_closed(batches: &mut Vec<Flushed>) {
     for flushed in batches.extract_if(.., |flushed| flushed.lane.is_closed()) {
-        let outcome = if flushed.lane.is_fenced() { Outcome::Fenced } else { Outcome::Discarded };
+        let outcome = flushed.lane.loss().map_or(Outcome::Discarded, Outcome::Lost);
         flushed.lane.settle(flushed.batch, outcome);
     }
 }

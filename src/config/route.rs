@@ -14,6 +14,7 @@ use super::{
 };
 
 const DEFAULT_MAX_RECORD_BYTES: usize = 1 << 20;
+const DEFAULT_MAX_DEAD_LETTER_PERCENT: usize = 50;
 
 /// One source's topics, a format, and the targets.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,6 +31,9 @@ pub struct Route {
     pub format: FormatKind,
     /// A larger record is a dead letter. 1 byte to `batch.bytes`; default: `"1MiB"`.
     pub max_record_bytes: usize,
+    /// A target halts when more of its records become dead letters, of 1,000 or more. 1 to 100, which
+    /// means never; default: 50.
+    pub max_dead_letter_percent: usize,
     /// Where rows go. At least one.
     pub to: Vec<Target>,
 }
@@ -66,6 +70,8 @@ pub(super) fn read(
     let topics = read_topics(&mut table, source.as_deref(), ends, taken);
     let format = table.take("format").and_then(|entry| entry.choice(&FORMATS));
     let max_record_bytes = read_max_record_bytes(&mut table, batch_bytes);
+    let percent = table.take("max_dead_letter_percent");
+    let percent = percent.map_or(Some(DEFAULT_MAX_DEAD_LETTER_PERCENT), |e| e.integer(1..=100));
     let to = read_targets(&mut table, ends);
     table.finish();
     Some(Route {
@@ -74,6 +80,7 @@ pub(super) fn read(
         topics: topics?,
         format: format.unwrap_or_default(),
         max_record_bytes: max_record_bytes?,
+        max_dead_letter_percent: percent?,
         to: to?,
     })
 }

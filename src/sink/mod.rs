@@ -146,6 +146,19 @@ pub trait Writer: Send {
     ) -> Result<(), WriteError>;
 }
 
+/// How a claim stands to the claims before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rank {
+    /// Of a source whose readers know no order: the latest claim counts.
+    Latest,
+    /// Of a member in this generation of its group: a member of a later one has precedence. So a
+    /// process that was frozen before its claim cannot take the lane from its new owner.
+    Generation(i32),
+    /// As `Generation`, where the group itself has confirmed the member: it counts its generations
+    /// anew, and what a former group has left behind has no precedence.
+    Confirmed(i32),
+}
+
 /// Where a lane stands in the sink, and the right to move it on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Claimed {
@@ -155,20 +168,55 @@ pub struct Claimed {
     pub claim: Claim,
 }
 
+/// What a claim has found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Found {
+    /// The lane is the claimant's: from here on, no earlier owner can advance it.
+    Claimed(Claimed),
+    /// It has no checkpoint yet.
+    Missing,
+    /// A member of this later generation has claimed it.
+    Outranked {
+        /// The generation.
+        by: i32,
+    },
+}
+
 /// Positions that are kept in the sink, in the transaction of the rows.
 pub trait Checkpoints: Send + Sync {
-    /// Claims the lanes: from here on, no earlier owner can advance them. `None` for a lane that
-    /// has no checkpoint yet.
+    /// Claims the lanes; one entry for each, in order.
     ///
     /// # Errors
     /// When the sink cannot be reached (to be tried again) or refuses.
-    fn claim(&self, group: &Group, lanes: &[LaneKey]) -> Result<Vec<Option<Claimed>>, WriteError>;
+    fn claim(&self, group: &Group, rank: Rank, lanes: &[LaneKey])
+    -> Result<Vec<Found>, WriteError>;
 
-    /// Makes and claims the checkpoint of lanes that have none, at the given offsets.
+    /// Makes and claims the checkpoint of lanes that have none, at the given offsets. Claims those
+    /// that somebody else has made meanwhile; none is `Missing`.
     ///
     /// # Errors
     /// As for `claim`.
-    fn create(&self, group: &Group, lanes: &[(LaneKey, i64)]) -> Result<Vec<Claimed>, WriteError>;
+    fn create(
+        &self,
+        group: &Group,
+        rank: Rank,
+        lanes: &[(LaneKey, i64)],
+    ) -> Result<Vec<Found>, WriteError>;
+
+    /// Where the checkpoints stand now, and under which epoch; `None` for one that is gone.
+    ///
+    /// # Errors
+    /// As for `claim`.
+    fn read(&self, claims: &[Claim]) -> Result<Vec<Option<Standing>>, WriteError>;
+}
+
+/// What a checkpoint says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Standing {
+    /// The next offset to write.
+    pub next_offset: i64,
+    /// The number of its latest claim.
+    pub epoch: i64,
 }
 
 /// In whose name a lane is claimed.

@@ -18,10 +18,10 @@ use crate::{
     batch::Trigger,
     detect::Sample,
     error::{Error, ErrorKind},
-    lane::LaneKey,
+    lane::{LaneKey, Loss},
     record::Record,
     route::{Context, LaneStart, Route},
-    sink::{Checkpoints, Claimed, Group, WriteError},
+    sink::{Checkpoints, Claimed, Found, Group, Rank, WriteError},
     status::SourceState,
     watchdog::Heart,
 };
@@ -114,17 +114,18 @@ fn claim(
 ) -> Result<Claimed, Error> {
     loop {
         heart.beat();
-        let claimed = match checkpoints.claim(group, std::slice::from_ref(key)) {
-            Ok(claimed) => match claimed.first().copied().flatten() {
-                Some(claimed) => Ok(vec![claimed]),
-                None => checkpoints.create(group, &[(key.clone(), 0)]),
-            },
-            Err(error) => Err(error),
+        let found = match checkpoints.claim(group, Rank::Latest, std::slice::from_ref(key)) {
+            Ok(found) if found.first() == Some(&Found::Missing) => {
+                checkpoints.create(group, Rank::Latest, &[(key.clone(), 0)])
+            }
+            found => found,
         };
-        match claimed {
-            Ok(claimed) => {
-                let lost = || Error::software("a checkpoint was not returned");
-                return claimed.first().copied().ok_or_else(lost);
+        match found {
+            Ok(found) => {
+                let Some(Found::Claimed(claimed)) = found.first() else {
+                    return Err(Error::software("a checkpoint was not returned"));
+                };
+                return Ok(*claimed);
             }
             Err(WriteError::Halt(error)) => return Err(error),
             Err(WriteError::Outage { message, .. }) => {
@@ -280,19 +281,20 @@ impl NdjsonSource {
                 break;
             }
         }
-        let fenced = open.lanes.iter().any(|lane| lane.is_fenced());
+        let loss = open.lanes.iter().find_map(|lane| lane.loss());
         for lane in &open.lanes {
             lane.cancel();
             context.status.remove_lane(lane);
         }
-        if fenced {
-            return Err(Error::new(
-                ErrorKind::Temporary,
-                format!(
-                    "sources.{}: another process reads the same file into the same table",
-                    self.name
-                ),
-            ));
+        if let Some(loss) = loss {
+            let name = &self.name;
+            let why = match loss {
+                Loss::Fenced => "another process reads the same file into the same table",
+                Loss::Regressed => {
+                    "the database has gone back in time; the next start goes on where it stands"
+                }
+            };
+            return Err(Error::new(ErrorKind::Temporary, format!("sources.{name}: {why}")));
         }
         Ok(())
     }

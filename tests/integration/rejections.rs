@@ -1,10 +1,11 @@
 //! Records that cannot become rows: each is kept with its bytes and its reason, and every other is
 //! written once.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use crate::support::{
-    Message, World, eventually, expected_poison, grid, load, orders_profile, produce,
+    Message, World, eventually, eventually_within, expected_poison, grid, load, orders_profile,
+    produce,
 };
 
 const TARGET: &str = "serving.public.orders";
@@ -202,6 +203,58 @@ fn a_trigger_that_raises_takes_out_the_row_that_it_raised_for() {
         "not this one",
     );
     assert_eq!(letters, grid(&[["3", "P0001", "t"], ["777", "P0001", "t"]]));
+}
+
+#[test]
+fn thousands_of_refused_rows_hold_the_others_up_for_seconds_only() {
+    let world = World::new("refused-many", 1);
+    world
+        .sql
+        .execute("ALTER TABLE orders ADD CONSTRAINT no_thirds CHECK (amount % 3 <> 0)")
+        .unwrap();
+    let record = |n: i32| Message::json(&format!(r#"{{"order_id":{n},"amount":{n}}}"#));
+    let messages: Vec<Message> = (0..9_000).map(record).collect();
+    produce(&world, &messages);
+    let tidegate = world.run_orders(&["batch.rows=20000", "batch.age=1s"]);
+    // Well above what it takes; a connection or a transaction for each would take minutes.
+    eventually_within(Duration::from_secs(30), "the other rows", || match world.count_orders() {
+        6_000 => Ok(()),
+        count => Err(count.to_string()),
+    });
+    tidegate.stop();
+    assert_eq!(world.number("SELECT count(DISTINCT amount) FROM orders"), 6_000);
+    let refused = "SELECT count(*) FROM tidegate.dead_letters WHERE sqlstate = '23514' \
+                   AND (convert_from(value, 'UTF8')::json->>'amount')::int % 3 = 0";
+    assert_eq!(world.number(refused), 3_000);
+}
+
+#[test]
+fn a_topic_that_is_mostly_poison_ends_the_run_before_it_is_poured_into_the_dead_letters() {
+    let world = World::new("mostly-poison", 1);
+    let record = |n: i32| match n % 5 {
+        0 | 1 => Message::json(&format!(r#"{{"order_id":{n},"amount":{n}}}"#)),
+        _ => Message::json("not an order"),
+    };
+    produce(&world, &(0..3_000).map(record).collect::<Vec<_>>());
+    let sets = ["batch.rows=20000", "batch.age=1s"];
+    let exit = world.run_orders(&sets).wait();
+    assert_eq!(exit.code, Some(65), "{}", exit.log);
+    let last = exit.log.lines().last().unwrap();
+    let words = ["mostly-poison[0]", "1800 of the last 3000", "(2999)", "max_dead_letter_percent"];
+    for word in words {
+        assert!(last.contains(word), "'{word}' is not in: {last}");
+    }
+    assert_eq!(world.count_orders(), 0);
+    assert_eq!(world.number("SELECT count(*) FROM tidegate.dead_letters"), 0);
+
+    let tidegate =
+        world.run_orders(&[&sets[..], &["routes[0].max_dead_letter_percent=60"]].concat());
+    eventually("the orders", || match world.count_orders() {
+        1_200 => Ok(()),
+        count => Err(count.to_string()),
+    });
+    tidegate.stop();
+    assert_eq!(world.number("SELECT count(*) FROM tidegate.dead_letters"), 1_800);
 }
 
 #[test]

@@ -47,6 +47,12 @@ fn what_is_wrong_with_a_route_is_named() {
         ),
         (
             r#"max_record_bytes = "1MiB""#,
+            "max_dead_letter_percent = 101",
+            "tidegate.toml:29: routes[0].max_dead_letter_percent: expected an integer from 1 to \
+             100, found the integer 101",
+        ),
+        (
+            r#"max_record_bytes = "1MiB""#,
             r#"max_record_size = "1MiB""#,
             "tidegate.toml:29: routes[0].max_record_size: unknown key; did you mean \
              `max_record_bytes`?",

@@ -82,6 +82,7 @@ fn a_route_arrives_with_its_targets() {
         topics: vec!["orders".to_owned()],
         format: FormatKind::Json,
         max_record_bytes: 1 << 20,
+        max_dead_letter_percent: 50,
         to: vec![serving, archive],
     };
     assert_eq!(config.routes[0], shop);

@@ -6,29 +6,54 @@ use tokio_postgres::{Row, types::ToSql};
 use super::{ddl, sqlstate::PgError};
 use crate::{
     lane::{Claim, LaneKey},
-    sink::{Claimed, Group},
+    sink::{Claimed, Found, Group, Rank, Standing},
 };
 
 /// Only claims count up the epoch, and only the holder of the newest may move `next_offset` (see
-/// `flush.rs`): a process that wakes up after its partitions went elsewhere matches no row.
+/// `flush.rs`): a process that wakes up after its partitions went elsewhere matches no row. One that
+/// wakes up before it has claimed them is in an earlier generation of the group than its heir. The
+/// second half of the answer is of the lanes that were not claimed: in READ COMMITTED the UPDATE looks
+/// at a row that it had to wait for once more, as it is then.
 const CLAIM_SQL: &str = "\
-    UPDATE tidegate.checkpoints c \
-    SET epoch = c.epoch + 1, owner = $3, updated_at = now() \
-    FROM unnest($4::text[], $5::int4[], $6::text[]) AS k(topic, partition, target) \
+    WITH k AS (SELECT * FROM unnest($6::text[], $7::int4[], $8::text[]) AS k(topic, partition, target)), \
+    claimed AS ( \
+        UPDATE tidegate.checkpoints c \
+        SET epoch = c.epoch + 1, generation = $4, owner = $3, updated_at = now() FROM k \
+        WHERE c.consumer_group = $1 AND c.cluster_id = $2 \
+          AND c.topic = k.topic AND c.partition = k.partition AND c.target = k.target \
+          AND ($5 OR c.generation <= $4 OR (c.generation <= $4) IS NULL) \
+        RETURNING c.topic, c.partition, c.target, c.checkpoint_id, c.epoch, c.next_offset) \
+    SELECT topic, partition, target, checkpoint_id, epoch, next_offset, NULL::int4 FROM claimed \
+    UNION ALL \
+    SELECT topic, partition, target, NULL, NULL, NULL, c.generation \
+    FROM tidegate.checkpoints c JOIN k USING (topic, partition, target) \
     WHERE c.consumer_group = $1 AND c.cluster_id = $2 \
-      AND c.topic = k.topic AND c.partition = k.partition AND c.target = k.target \
-    RETURNING c.topic, c.partition, c.target, c.checkpoint_id, c.epoch, c.next_offset";
+      AND (topic, partition, target) NOT IN (SELECT topic, partition, target FROM claimed)";
 
-/// Two instances may both find no row; the one that comes second claims what the first has made.
+/// Two instances may both find no row; the one that comes second claims what the first has made, by
+/// the same rule.
 const CREATE_SQL: &str = "\
+    WITH k AS (SELECT * FROM unnest($6::text[], $7::int4[], $8::text[], $9::int8[]) \
+        AS k(topic, partition, target, next_offset)) \
     INSERT INTO tidegate.checkpoints AS c \
-        (consumer_group, cluster_id, owner, topic, partition, target, next_offset, epoch) \
-    SELECT $1, $2, $3, k.topic, k.partition, k.target, k.next_offset, 1 \
-    FROM unnest($4::text[], $5::int4[], $6::text[], $7::int8[]) \
-        AS k(topic, partition, target, next_offset) \
+        (consumer_group, cluster_id, owner, generation, topic, partition, target, next_offset, epoch) \
+    SELECT $1, $2, $3, $4, topic, partition, target, next_offset, 1 FROM k \
     ON CONFLICT (consumer_group, cluster_id, topic, partition, target) DO UPDATE \
-        SET epoch = c.epoch + 1, owner = excluded.owner, updated_at = now() \
-    RETURNING c.topic, c.partition, c.target, c.checkpoint_id, c.epoch, c.next_offset";
+        SET epoch = c.epoch + 1, generation = $4, owner = excluded.owner, updated_at = now() \
+        WHERE $5 OR c.generation <= $4 OR (c.generation <= $4) IS NULL \
+    RETURNING c.topic, c.partition, c.target, c.checkpoint_id, c.epoch, c.next_offset, NULL::int4";
+
+const READ_SQL: &str = "\
+    SELECT checkpoint_id, next_offset, epoch FROM tidegate.checkpoints WHERE checkpoint_id = ANY($1)";
+
+/// Who claims.
+#[derive(Clone, Copy)]
+pub(super) struct Claimant<'a> {
+    pub(super) group: &'a Group,
+    pub(super) rank: Rank,
+    /// Shown to people, not compared.
+    pub(super) owner: &'a str,
+}
 
 /// Makes the schema, the checkpoints and the dead letters, where they are missing.
 ///
@@ -36,9 +61,10 @@ const CREATE_SQL: &str = "\
 /// When Postgres cannot be asked or refuses.
 pub(super) async fn ensure_schema(client: &mut Object) -> Result<(), PgError> {
     let failed = |error: tokio_postgres::Error| PgError::from_driver(&error);
-    let exists = "SELECT to_regclass('tidegate.checkpoints') IS NOT NULL \
-                  AND to_regclass('tidegate.dead_letters') IS NOT NULL";
-    if client.query_one(exists, &[]).await.map_err(failed)?.get(0) {
+    let is_current = "SELECT to_regclass('tidegate.dead_letters') IS NOT NULL AND EXISTS ( \
+        SELECT FROM pg_attribute WHERE attrelid = to_regclass('tidegate.checkpoints') \
+        AND attname = 'generation' AND NOT attisdropped)";
+    if client.query_one(is_current, &[]).await.map_err(failed)?.get(0) {
         return Ok(());
     }
     let transaction = client.transaction().await.map_err(failed)?;
@@ -49,21 +75,17 @@ pub(super) async fn ensure_schema(client: &mut Object) -> Result<(), PgError> {
     transaction.commit().await.map_err(failed)
 }
 
-/// Claims existing checkpoints; `None` for a lane that has none.
+/// Claims existing checkpoints.
 ///
 /// # Errors
 /// When Postgres cannot be asked or refuses.
 pub(super) async fn claim(
     client: &Object,
-    group: &Group,
-    owner: &str,
+    claimant: Claimant<'_>,
     lanes: &[LaneKey],
-) -> Result<Vec<Option<Claimed>>, PgError> {
+) -> Result<Vec<Found>, PgError> {
     let keys = Keys::new(lanes.iter());
-    let mut parameters: Vec<&(dyn ToSql + Sync)> = vec![&group.name, &group.cluster_id, &owner];
-    parameters.extend(keys.parameters());
-    let rows = client.query(CLAIM_SQL, &parameters).await;
-    let rows = rows.map_err(|error| PgError::from_driver(&error))?;
+    let rows = ask(client, CLAIM_SQL, claimant, &keys.parameters()).await?;
     Ok(lanes.iter().map(|lane| find(&rows, lane)).collect())
 }
 
@@ -73,24 +95,58 @@ pub(super) async fn claim(
 /// When Postgres cannot be asked or refuses.
 pub(super) async fn create(
     client: &Object,
-    group: &Group,
-    owner: &str,
+    claimant: Claimant<'_>,
     lanes: &[(LaneKey, i64)],
-) -> Result<Vec<Claimed>, PgError> {
+) -> Result<Vec<Found>, PgError> {
     let keys = Keys::new(lanes.iter().map(|(lane, _)| lane));
     let offsets: Vec<i64> = lanes.iter().map(|(_, offset)| *offset).collect();
-    let mut parameters: Vec<&(dyn ToSql + Sync)> = vec![&group.name, &group.cluster_id, &owner];
-    parameters.extend(keys.parameters());
+    let mut parameters = keys.parameters().to_vec();
     parameters.push(&offsets);
-    let rows = client.query(CREATE_SQL, &parameters).await;
+    let rows = ask(client, CREATE_SQL, claimant, &parameters).await?;
+    let outranked = |found| match found {
+        // The row is there, but its generation was not told.
+        Found::Missing => Found::Outranked { by: i32::MAX },
+        found => found,
+    };
+    Ok(lanes.iter().map(|(lane, _)| outranked(find(&rows, lane))).collect())
+}
+
+/// Where checkpoints stand.
+///
+/// # Errors
+/// When Postgres cannot be asked or refuses.
+pub(super) async fn read(
+    client: &Object,
+    claims: &[Claim],
+) -> Result<Vec<Option<Standing>>, PgError> {
+    let ids: Vec<i64> = claims.iter().map(|claim| claim.checkpoint_id).collect();
+    let rows = client.query(READ_SQL, &[&ids]).await;
     let rows = rows.map_err(|error| PgError::from_driver(&error))?;
-    lanes
-        .iter()
-        .map(|(lane, _)| {
-            find(&rows, lane)
-                .ok_or_else(|| PgError::outage("XX000", "a checkpoint was not returned"))
-        })
-        .collect()
+    Ok(ids.iter().map(|id| standing(&rows, *id)).collect())
+}
+
+/// What `(checkpoint_id, next_offset, epoch)` rows say of one checkpoint.
+pub(super) fn standing(rows: &[Row], checkpoint_id: i64) -> Option<Standing> {
+    let row = rows.iter().find(|row| row.get::<_, i64>(0) == checkpoint_id)?;
+    Some(Standing { next_offset: row.get(1), epoch: row.get(2) })
+}
+
+async fn ask(
+    client: &Object,
+    sql: &str,
+    claimant: Claimant<'_>,
+    keys: &[&(dyn ToSql + Sync)],
+) -> Result<Vec<Row>, PgError> {
+    let Claimant { group, rank, owner } = claimant;
+    let (generation, is_confirmed) = match rank {
+        Rank::Latest => (None, true),
+        Rank::Generation(generation) => (Some(generation), false),
+        Rank::Confirmed(generation) => (Some(generation), true),
+    };
+    let mut parameters: Vec<&(dyn ToSql + Sync)> =
+        vec![&group.name, &group.cluster_id, &owner, &generation, &is_confirmed];
+    parameters.extend(keys);
+    client.query(sql, &parameters).await.map_err(|error| PgError::from_driver(&error))
 }
 
 /// The names of lanes as arrays for `unnest`.
@@ -114,12 +170,19 @@ impl<'a> Keys<'a> {
     }
 }
 
-fn find(rows: &[Row], lane: &LaneKey) -> Option<Claimed> {
-    let row = rows.iter().find(|row| {
+fn find(rows: &[Row], lane: &LaneKey) -> Found {
+    let of_lane = |row: &&Row| {
         row.get::<_, &str>(0) == &*lane.topic
             && row.get::<_, i32>(1) == lane.partition
             && row.get::<_, &str>(2) == &*lane.target
-    })?;
-    let claim = Claim { checkpoint_id: row.get(3), epoch: row.get(4) };
-    Some(Claimed { next_offset: row.get(5), claim })
+    };
+    let Some(row) = rows.iter().find(of_lane) else { return Found::Missing };
+    match row.get::<_, Option<i64>>(3) {
+        Some(checkpoint_id) => {
+            let claim = Claim { checkpoint_id, epoch: row.get(4) };
+            Found::Claimed(Claimed { next_offset: row.get(5), claim })
+        }
+        // A claim is refused only for a generation.
+        None => Found::Outranked { by: row.get::<_, Option<i32>>(6).unwrap_or(i32::MAX) },
+    }
 }

@@ -20,7 +20,7 @@ use bytes::Bytes;
 use tokio_postgres::Row;
 
 use super::{
-    Shared, connect,
+    Shared, checkpoint, connect,
     session::Session,
     sqlstate::{Fault, PgError},
     table::PgTarget,
@@ -28,8 +28,10 @@ use super::{
 use crate::{
     batch::{Batch, Layout},
     error::{Error, ErrorKind},
-    lane::Outcome,
-    sink::{Flushed, TargetId, WriteError, Writer},
+    failpoint::failpoint,
+    lane::{Loss, Outcome},
+    metrics,
+    sink::{Flushed, Standing, TargetId, WriteError, Writer},
     stage::Stage,
     status::SinkStatus,
     watchdog::Heart,
@@ -45,29 +47,23 @@ const RESOLVE_SQL: &str = "\
     SELECT checkpoint_id, next_offset, epoch FROM tidegate.checkpoints \
     WHERE checkpoint_id = ANY($1) ORDER BY checkpoint_id FOR UPDATE";
 
-/// Where in a write set an error arose.
-pub(super) struct Failure {
-    pub(super) error: PgError,
-    /// The batch's segment that was being copied.
-    pub(super) segment: Option<usize>,
-    /// COMMIT was on its way: the transaction may have happened.
-    pub(super) in_doubt: bool,
-}
-
-impl From<PgError> for Failure {
-    fn from(error: PgError) -> Self {
-        Self { error, segment: None, in_doubt: false }
-    }
+/// Why the checkpoints are to be read before anything else is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Doubt {
+    /// COMMIT got no answer: the transaction may have happened.
+    Unanswered,
+    /// The check-and-set did not find every lane where this process left it.
+    Unmatched,
 }
 
 /// The writer of one thread.
 pub(crate) struct PostgresWriter {
     shared: Arc<Shared>,
-    status: Arc<SinkStatus>,
+    pub(super) status: Arc<SinkStatus>,
     session: Option<Session>,
     /// How long a transaction may take at present.
-    patience: Duration,
-    pub(super) in_doubt: bool,
+    pub(super) patience: Duration,
+    doubt: Option<Doubt>,
 }
 
 impl Writer for PostgresWriter {
@@ -98,7 +94,7 @@ impl Writer for PostgresWriter {
 
 impl PostgresWriter {
     pub(crate) fn new(shared: Arc<Shared>, status: Arc<SinkStatus>) -> Self {
-        Self { shared, status, session: None, patience: PATIENCE_MIN, in_doubt: false }
+        Self { shared, status, session: None, patience: PATIENCE_MIN, doubt: None }
     }
 
     fn explain(&self, target: &PgTarget, error: PgError) -> WriteError {
@@ -124,9 +120,9 @@ impl PostgresWriter {
     ) -> Result<(), PgError> {
         loop {
             heart.beat();
-            if self.in_doubt {
-                self.resolve(batches).await?;
-                self.in_doubt = false;
+            if let Some(doubt) = self.doubt {
+                self.resolve(batches, doubt).await?;
+                self.doubt = None;
                 heart.beat();
             }
             let mut open: Vec<&mut Flushed> =
@@ -135,60 +131,66 @@ impl PostgresWriter {
                 return Ok(());
             }
             match self.attempt(target, &mut open).await {
-                Ok(Advance::All) => return Ok(()),
-                // Some lane is not where this process left it: find out which, and go on with
-                // the others.
-                Ok(Advance::Some) => self.in_doubt = true,
-                Err(Failure { error, .. }) if error.fault == Fault::Row => {
-                    // One batch at a time: the rows at fault are looked for in their own.
+                // One batch at a time: the rows at fault are looked for in their own.
+                Err(error) if error.fault == Fault::Row => {
                     for flushed in open {
                         self.isolate(target, flushed, heart).await?;
-                        if self.in_doubt {
+                        if self.doubt.is_some() {
                             break;
                         }
                     }
                 }
-                Err(failure) => {
-                    self.in_doubt |= failure.in_doubt;
-                    return Err(failure.error);
-                }
+                result => result?,
             }
         }
     }
 
-    /// One transaction for all of `batches`; when all advance, each has its outcome.
-    pub(super) async fn attempt(
+    /// One transaction for all of `batches`. When it has happened, each has its outcome; when a lane
+    /// is not where this process left it, there is a doubt.
+    async fn attempt(
         &mut self,
         target: &PgTarget,
         batches: &mut [&mut Flushed],
-    ) -> Result<Advance, Failure> {
+    ) -> Result<(), PgError> {
         let mut session = self.session().await?;
-        let mut progress = Progress::default();
-        let result = transact(&mut session, target, batches, &mut progress, &self.status).await;
-        self.give_back(session, matches!(result, Ok(Advance::All)));
-        match result {
-            Ok(Advance::All) => {
-                batches.iter_mut().for_each(|flushed| flushed.outcome = Some(Outcome::Durable));
-                Ok(Advance::All)
-            }
-            Ok(Advance::Some) => Ok(Advance::Some),
-            Err(error) => {
-                // A constraint that fails at COMMIT is an answer; silence is not.
-                let in_doubt = progress.commit_sent && error.fault != Fault::Row;
-                Err(Failure { error, segment: progress.segment, in_doubt })
-            }
-        }
+        let mut end = End::default();
+        let result = transact(&mut session, target, batches, &mut end, &self.status).await;
+        self.conclude(session, end, batches, result)
     }
 
-    /// Reads what became of batches whose COMMIT got no answer, and sets their outcome.
-    async fn resolve(&mut self, batches: &mut [Flushed]) -> Result<(), PgError> {
+    /// What a transaction that has come to an end means for its batches.
+    pub(super) fn conclude(
+        &mut self,
+        session: Session,
+        end: End,
+        batches: &mut [&mut Flushed],
+        result: Result<(), PgError>,
+    ) -> Result<(), PgError> {
+        let is_done = result.is_ok() && end == End::Committed;
+        if is_done {
+            batches.iter_mut().for_each(|flushed| flushed.outcome = Some(Outcome::Durable));
+        }
+        self.give_back(session, is_done);
+        self.doubt = match (&result, end) {
+            (Ok(()), End::Unmatched) => Some(Doubt::Unmatched),
+            // A constraint that fails at COMMIT is an answer; silence is not.
+            (Err(error), End::Committing) if error.fault != Fault::Row => Some(Doubt::Unanswered),
+            _ => None,
+        };
+        result
+    }
+
+    /// Reads what became of batches in doubt, and sets the outcome of those that need not or must not
+    /// be written again.
+    async fn resolve(&mut self, batches: &mut [Flushed], doubt: Doubt) -> Result<(), PgError> {
         let claims: Vec<i64> =
             batches.iter().filter_map(|f| f.lane.claim.map(|claim| claim.checkpoint_id)).collect();
         if claims.is_empty() {
             // At-least-once keeps nothing to look at: the batches are written again.
+            metrics::in_doubt("unknown", batches.len());
             return Ok(());
         }
-        let session = self.session().await.map_err(|failure| failure.error)?;
+        let session = self.session().await?;
         let asked = async {
             session.execute("BEGIN").await?;
             let rows = session.within(session.connection.query(RESOLVE_SQL, &[&claims])).await?;
@@ -200,14 +202,16 @@ impl PostgresWriter {
         let rows = result?;
         for flushed in batches.iter_mut().filter(|flushed| flushed.outcome.is_none()) {
             let Some(claim) = flushed.lane.claim else { continue };
-            let row = rows.iter().find(|row| row.get::<_, i64>(0) == claim.checkpoint_id);
-            let stored = row.map(|row| (row.get::<_, i64>(1), row.get::<_, i64>(2)));
-            flushed.outcome = judge(stored, claim.epoch, &flushed.batch)?;
+            let standing = checkpoint::standing(&rows, claim.checkpoint_id);
+            flushed.outcome = judge(standing, claim.epoch, &flushed.batch)?;
+            if doubt == Doubt::Unanswered {
+                metrics::in_doubt(found(flushed.outcome), 1);
+            }
         }
         Ok(())
     }
 
-    pub(super) async fn session(&mut self) -> Result<Session, Failure> {
+    pub(super) async fn session(&mut self) -> Result<Session, PgError> {
         if let Some(mut session) = self.session.take() {
             session.restart_deadline(self.patience);
             return Ok(session);
@@ -218,7 +222,7 @@ impl PostgresWriter {
         Ok(Session::new(connection?, self.patience))
     }
 
-    pub(super) fn give_back(&mut self, session: Session, healthy: bool) {
+    fn give_back(&mut self, session: Session, healthy: bool) {
         if healthy {
             self.session = Some(session);
         } else {
@@ -227,83 +231,113 @@ impl PostgresWriter {
     }
 }
 
-/// What a batch in doubt has become, by the checkpoint `(next_offset, epoch)` of its lane; `None`
-/// means that it was not written and may be.
+/// What a batch in doubt has become, by the checkpoint of its lane; `None` means that it was not
+/// written and may be.
 fn judge(
-    stored: Option<(i64, i64)>,
+    standing: Option<Standing>,
     epoch: i64,
     batch: &Batch,
 ) -> Result<Option<Outcome>, PgError> {
-    match stored {
-        Some((_, current)) if current != epoch => Ok(Some(Outcome::Fenced)),
-        Some((next_offset, _)) if next_offset == batch.end => Ok(Some(Outcome::Durable)),
-        Some((next_offset, _)) if next_offset == batch.begin => Ok(None),
-        stored => Err(PgError {
-            fault: Fault::Config,
-            code: "checkpoint".to_owned(),
-            message: format!(
-                "the checkpoint {} while this process has written up to {}: the database went back in \
-                 time, or somebody else writes it",
-                stored.map_or_else(
-                    || "is gone".to_owned(),
-                    |(next_offset, _)| format!("stands at {next_offset}")
-                ),
-                batch.begin
-            ),
-            copy_line: None,
-        }),
+    let stands = match standing {
+        Some(standing) if standing.epoch > epoch => {
+            return Ok(Some(Outcome::Lost(Loss::Fenced)));
+        }
+        // Not even the claim is in this database.
+        Some(standing) if standing.epoch < epoch || standing.next_offset < batch.begin => {
+            return Ok(Some(Outcome::Lost(Loss::Regressed)));
+        }
+        Some(standing) if standing.next_offset == batch.end => return Ok(Some(Outcome::Durable)),
+        Some(standing) if standing.next_offset == batch.begin => return Ok(None),
+        Some(standing) => format!("stands at {}", standing.next_offset),
+        None => "is gone".to_owned(),
+    };
+    Err(PgError {
+        fault: Fault::Config,
+        code: "checkpoint".to_owned(),
+        message: format!(
+            "the checkpoint {stands} while this process has written up to {}: somebody else writes \
+             it, or a database from before this lane was restored. The rows in the table tell which \
+             offset is next (see \"positions\" in the README)",
+            batch.begin
+        ),
+        copy_line: None,
+    })
+}
+
+/// The metric label of what was found.
+fn found(outcome: Option<Outcome>) -> &'static str {
+    match outcome {
+        Some(Outcome::Durable) => "committed",
+        Some(Outcome::Lost(loss)) => loss.as_str(),
+        Some(Outcome::Discarded) | None => "not_committed",
     }
 }
 
-#[derive(Default)]
-struct Progress {
-    segment: Option<usize>,
-    commit_sent: bool,
-}
-
-/// How many of the lanes the check-and-set found where they should be.
-pub(super) enum Advance {
-    All,
-    Some,
+/// How far a transaction got.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum End {
+    #[default]
+    Open,
+    /// The check-and-set did not hit every lane.
+    Unmatched,
+    /// COMMIT was sent.
+    Committing,
+    /// COMMIT was answered.
+    Committed,
 }
 
 async fn transact(
     session: &mut Session,
     target: &PgTarget,
     batches: &mut [&mut Flushed],
-    progress: &mut Progress,
+    end: &mut End,
     status: &SinkStatus,
-) -> Result<Advance, PgError> {
+) -> Result<(), PgError> {
     let mut clock = StepClock { status, since: Instant::now() };
     session.execute("BEGIN").await?;
-    for (layout, index) in layouts(batches) {
-        progress.segment = Some(index);
+    failpoint!("transaction.begun");
+    for layout in layouts(batches) {
         let copied = copy_layout(session, target, layout, batches).await;
         clock.step(Stage::Copy);
         copied?;
     }
-    progress.segment = None;
+    failpoint!("copy.done");
+    finish(session, target, batches, end, &mut clock).await
+}
+
+/// The end of every transaction: dead letters, checkpoints, COMMIT.
+pub(super) async fn finish(
+    session: &mut Session,
+    target: &PgTarget,
+    batches: &[&mut Flushed],
+    end: &mut End,
+    clock: &mut StepClock<'_>,
+) -> Result<(), PgError> {
     session.dead_letters(batches).await?;
+    failpoint!("dead_letters.written");
     let advanced = session.advance(target, batches).await?;
     clock.step(Stage::Checkpoint);
     if !advanced {
-        return Ok(Advance::Some);
+        *end = End::Unmatched;
+        return Ok(());
     }
-    progress.commit_sent = true;
+    failpoint!("checkpoint.moved");
+    *end = End::Committing;
     let committed = session.execute("COMMIT").await;
     clock.step(Stage::Commit);
     committed?;
-    Ok(Advance::All)
+    *end = End::Committed;
+    failpoint!("commit.answered");
+    Ok(())
 }
 
-/// The layouts that occur, each with the index of the segment in the first batch that has it.
-fn layouts(batches: &[&mut Flushed]) -> Vec<(Layout, usize)> {
-    let mut layouts: Vec<(Layout, usize)> = Vec::new();
-    for flushed in batches {
-        for (index, segment) in flushed.batch.segments.iter().enumerate() {
-            if segment.rows > 0 && !layouts.iter().any(|(known, _)| *known == segment.layout) {
-                layouts.push((segment.layout, index));
-            }
+/// The layouts that occur.
+fn layouts(batches: &[&mut Flushed]) -> Vec<Layout> {
+    let mut layouts: Vec<Layout> = Vec::new();
+    let segments = batches.iter().flat_map(|flushed| &flushed.batch.segments);
+    for segment in segments.filter(|segment| segment.rows > 0) {
+        if !layouts.contains(&segment.layout) {
+            layouts.push(segment.layout);
         }
     }
     layouts
@@ -349,13 +383,13 @@ async fn while_beating<T>(heart: &Heart, future: impl Future<Output = T>) -> T {
 }
 
 /// Adds the time since the last step to a stage.
-struct StepClock<'a> {
-    status: &'a SinkStatus,
-    since: Instant,
+pub(super) struct StepClock<'a> {
+    pub(super) status: &'a SinkStatus,
+    pub(super) since: Instant,
 }
 
 impl StepClock<'_> {
-    fn step(&mut self, stage: Stage) {
+    pub(super) fn step(&mut self, stage: Stage) {
         let now = Instant::now();
         self.status.clock.add(stage, now - self.since);
         self.since = now;
@@ -370,13 +404,19 @@ mod tests {
     fn a_batch_in_doubt_is_judged_by_its_checkpoint() {
         let mut batch = Batch::new(10);
         batch.end = 20;
-        let judged = |stored| judge(stored, 7, &batch).map_err(|error| error.fault);
-        assert_eq!(judged(Some((20, 7))), Ok(Some(Outcome::Durable)));
-        assert_eq!(judged(Some((10, 7))), Ok(None));
-        assert_eq!(judged(Some((20, 8))), Ok(Some(Outcome::Fenced)));
-        assert_eq!(judged(Some((10, 8))), Ok(Some(Outcome::Fenced)));
-        for stored in [Some((9, 7)), Some((15, 7)), Some((21, 7)), None] {
-            assert_eq!(judged(stored), Err(Fault::Config), "{stored:?}");
-        }
+        let judged = |next_offset, epoch| {
+            let standing = Some(Standing { next_offset, epoch });
+            judge(standing, 7, &batch).map_err(|error| error.fault)
+        };
+        let lost = |loss| Ok(Some(Outcome::Lost(loss)));
+        assert_eq!(judged(20, 7), Ok(Some(Outcome::Durable)));
+        assert_eq!(judged(10, 7), Ok(None));
+        assert_eq!(judged(20, 8), lost(Loss::Fenced));
+        assert_eq!(judged(10, 8), lost(Loss::Fenced));
+        assert_eq!(judged(9, 7), lost(Loss::Regressed));
+        assert_eq!(judged(10, 6), lost(Loss::Regressed));
+        assert_eq!(judged(15, 7), Err(Fault::Config));
+        assert_eq!(judged(21, 7), Err(Fault::Config));
+        assert_eq!(judge(None, 7, &batch).map_err(|error| error.fault), Err(Fault::Config));
     }
 }

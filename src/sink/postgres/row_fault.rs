@@ -1,17 +1,41 @@
 //! Rows that only Postgres can see are wrong: finds them, so that the rest is written.
+//!
+//! One transaction for a batch, in which each run of rows is copied under a savepoint: a run that is
+//! refused is rolled back and tried again in smaller ones, down to the row. Postgres goes on in the
+//! extended protocol after an error inside COPY: it drops what the client still sends up to its Sync.
+
+use std::{ops::Range, time::Instant};
 
 use bytes::Bytes;
 
 use super::{
     encode::rows,
-    flush::{Advance, Failure, PostgresWriter},
+    flush::{End, PostgresWriter, StepClock, finish},
+    session::Session,
     sqlstate::{Fault, PgError},
     table::PgTarget,
 };
-use crate::{batch::Batch, metrics, rejection::Reason, sink::Flushed, watchdog::Heart};
+use crate::{
+    batch::{Batch, Segment},
+    metrics,
+    rejection::Reason,
+    sink::Flushed,
+    stage::Stage,
+    watchdog::Heart,
+};
 
 /// A batch of which so many rows, and more than half, are refused says more about the table.
-const REFUSED_MIN: u64 = 100;
+const REFUSED_MIN: usize = 100;
+
+/// Deferred constraints are checked for each run, while it is known which rows are in it.
+const KEEP: &str = "SET CONSTRAINTS ALL IMMEDIATE; RELEASE SAVEPOINT tidegate; SAVEPOINT tidegate";
+
+/// A row that Postgres refuses.
+struct Refused {
+    segment: usize,
+    row: usize,
+    error: PgError,
+}
 
 impl PostgresWriter {
     /// Writes one batch; a row that Postgres refuses leaves it as a dead letter.
@@ -21,116 +45,192 @@ impl PostgresWriter {
         flushed: &mut Flushed,
         heart: &Heart,
     ) -> Result<(), PgError> {
-        let rows_before = flushed.batch.rows();
-        loop {
-            heart.beat();
-            let failure = match self.attempt(target, &mut [&mut *flushed]).await {
-                Ok(Advance::All) => return Ok(()),
-                Ok(Advance::Some) => {
-                    self.in_doubt = true;
-                    return Ok(());
-                }
-                Err(failure) => failure,
-            };
-            if failure.error.fault != Fault::Row {
-                self.in_doubt |= failure.in_doubt;
-                return Err(failure.error);
-            }
-            let refused = rows_before - flushed.batch.rows();
-            if refused >= REFUSED_MIN && refused * 2 > rows_before {
-                // Not the rows are at fault, but the table: a partition that is missing, a new
-                // column that must not be NULL.
-                let message = format!(
-                    "Postgres refuses {refused} of {rows_before} rows, the last with: {}",
-                    failure.error.message
-                );
-                return Err(PgError { fault: Fault::Config, message, ..failure.error });
-            }
-            let place = match named_row(&failure, &flushed.batch) {
-                Some(place) => Some(place),
-                // A trigger or a constraint at the end: no line tells the row.
-                None => self.search(target, &mut flushed.batch, heart).await?,
-            };
-            // What no row repeats was not a row's fault: a parent that came in the meantime, say.
-            let Some((segment, row)) = place else {
-                return Err(PgError { fault: Fault::Outage, ..failure.error });
-            };
-            let range = flushed.batch.segments.get(segment).and_then(|s| rows(&s.bytes).nth(row));
-            let Some(range) = range else { return Err(failure.error) };
-            let PgError { code, message, .. } = &failure.error;
-            metrics::dead_letter(Reason::Refused);
-            flushed.batch.refuse(segment, row, range, code, message);
-        }
-    }
-
-    /// Finds a row that Postgres refuses without saying which: the last row of the shortest run of
-    /// rows, from the first on, that fails. (Halving would miss a row that only fails beside
-    /// another.) `None` if that run does not fail again: then nothing says that it was this row.
-    async fn search(
-        &mut self,
-        target: &PgTarget,
-        batch: &mut Batch,
-        heart: &Heart,
-    ) -> Result<Option<(usize, usize)>, PgError> {
-        let total = batch.rows() as usize;
-        let (mut passes, mut fails) = (0, total);
-        while fails - passes > 1 {
-            heart.beat();
-            let middle = passes + (fails - passes) / 2;
-            match self.probe(target, batch, middle).await {
-                Ok(()) => passes = middle,
-                Err(Failure { error, .. }) if error.fault == Fault::Row => fails = middle,
-                Err(failure) => return Err(failure.error),
-            }
-        }
-        match self.probe(target, batch, fails).await {
-            Ok(()) => return Ok(None),
-            Err(Failure { error, .. }) if error.fault == Fault::Row => {}
-            Err(failure) => return Err(failure.error),
-        }
-        let mut row = fails.saturating_sub(1);
-        for (index, segment) in batch.segments.iter().enumerate() {
-            if row < segment.rows as usize {
-                return Ok(Some((index, row)));
-            }
-            row -= segment.rows as usize;
-        }
-        Ok(None)
-    }
-
-    /// Tries the first `count` rows and rolls them back.
-    async fn probe(
-        &mut self,
-        target: &PgTarget,
-        batch: &mut Batch,
-        count: usize,
-    ) -> Result<(), Failure> {
-        let mut left = count;
         let mut session = self.session().await?;
-        let tried = async {
-            session.execute("BEGIN").await?;
-            for segment in &batch.segments {
-                let take = left.min(segment.rows as usize);
-                left -= take;
-                if take > 0 {
-                    let end = rows(&segment.bytes).nth(take - 1).map_or(0, |range| range.end);
-                    let bytes = Bytes::copy_from_slice(&segment.bytes[..end]);
-                    session.copy(target, segment.layout, &[bytes], take as u64).await?;
+        let mut end = End::default();
+        let result = self.write_rest(&mut session, target, flushed, &mut end, heart).await;
+        self.conclude(session, end, &mut [flushed], result)
+    }
+
+    async fn write_rest(
+        &self,
+        session: &mut Session,
+        target: &PgTarget,
+        flushed: &mut Flushed,
+        end: &mut End,
+        heart: &Heart,
+    ) -> Result<(), PgError> {
+        let mut clock = StepClock { status: &self.status, since: Instant::now() };
+        session.execute("BEGIN; SAVEPOINT tidegate").await?;
+        let total = flushed.batch.rows() as usize;
+        let mut refused: Vec<Refused> = Vec::new();
+        for (index, segment) in flushed.batch.segments.iter().enumerate() {
+            let ends: Vec<usize> = rows(&segment.bytes).map(|row| row.end).collect();
+            let mut runs = Runs::new(ends.len());
+            while let Some(run) = runs.next() {
+                heart.beat();
+                session.restart_deadline(self.patience);
+                let error = match try_run(session, target, segment, &ends, &run).await {
+                    Ok(()) => {
+                        runs.taken();
+                        continue;
+                    }
+                    Err(error) if error.fault == Fault::Row => error,
+                    Err(error) => return Err(error),
+                };
+                session.execute("ROLLBACK TO SAVEPOINT tidegate").await?;
+                if let Some(row) = runs.refused(named_row(&error, &run)) {
+                    refused.push(Refused { segment: index, row, error });
                 }
+                check_share(&refused, total)?;
             }
-            session.execute("SET CONSTRAINTS ALL IMMEDIATE").await?;
-            session.execute("ROLLBACK").await
-        };
-        let result: Result<(), PgError> = tried.await;
-        self.give_back(session, result.is_ok());
-        Ok(result?)
+        }
+        clock.step(Stage::Copy);
+        // From behind: the places of the others stay as they are.
+        for Refused { segment, row, error } in refused.into_iter().rev() {
+            set_aside(&mut flushed.batch, segment, row, &error);
+        }
+        session.restart_deadline(self.patience);
+        finish(session, target, &[flushed], end, &mut clock).await
     }
 }
 
-/// The row that COPY's error names, as segment and number. Rows are inserted in groups, and the line
-/// of an error from there (a row too large for its page) is where COPY has got to, not the row's.
-fn named_row(failure: &Failure, batch: &Batch) -> Option<(usize, usize)> {
-    let (segment, line) = (failure.segment?, failure.error.copy_line?);
-    let rows = batch.segments.get(segment)?.rows as usize;
-    (failure.error.code != "54000" && (1..=rows).contains(&line)).then(|| (segment, line - 1))
+/// Copies the rows of a run; keeps them if nothing refuses them.
+async fn try_run(
+    session: &mut Session,
+    target: &PgTarget,
+    segment: &Segment,
+    ends: &[usize],
+    run: &Range<usize>,
+) -> Result<(), PgError> {
+    let start = run.start.checked_sub(1).map_or(0, |before| ends[before]);
+    let bytes = Bytes::copy_from_slice(&segment.bytes[start..ends[run.end - 1]]);
+    session.copy(target, segment.layout, &[bytes], run.len() as u64).await?;
+    session.execute(KEEP).await
+}
+
+/// More than half of a batch is refused: not the rows are at fault, but the table. A partition is
+/// missing, or a new column must not be NULL.
+fn check_share(refused: &[Refused], total: usize) -> Result<(), PgError> {
+    match refused.last() {
+        Some(last) if refused.len() >= REFUSED_MIN && refused.len() * 2 > total => {
+            let count = refused.len();
+            let message = format!(
+                "Postgres refuses {count} of {total} rows, the last with: {}",
+                last.error.message
+            );
+            Err(PgError { fault: Fault::Config, message, ..last.error.clone() })
+        }
+        _ => Ok(()),
+    }
+}
+
+fn set_aside(batch: &mut Batch, segment: usize, row: usize, error: &PgError) {
+    let Some(range) = batch.segments.get(segment).and_then(|s| rows(&s.bytes).nth(row)) else {
+        return;
+    };
+    metrics::dead_letter(Reason::Refused);
+    batch.refuse(segment, row, range, &error.code, &error.message);
+}
+
+/// The row of a run that COPY's error names. Rows are inserted in groups, and the line of an error
+/// from there (a row too large for its page) is where COPY has got to, not the row's.
+fn named_row(error: &PgError, run: &Range<usize>) -> Option<usize> {
+    let row = run.start + error.copy_line?.checked_sub(1)?;
+    (error.code != "54000" && run.contains(&row)).then_some(row)
+}
+
+/// Which rows of a segment to try next: all of them at first, fewer after each refusal, more again
+/// after each success. So much is copied twice as there is between two rows at fault.
+struct Runs {
+    next: usize,
+    /// The run that is being tried ends here.
+    tried: usize,
+    /// A row at fault that lies ahead.
+    fault: Option<usize>,
+    stride: usize,
+    rows: usize,
+}
+
+impl Runs {
+    fn new(rows: usize) -> Self {
+        Self { next: 0, tried: 0, fault: None, stride: rows, rows }
+    }
+
+    fn next(&mut self) -> Option<Range<usize>> {
+        if self.fault == Some(self.next) {
+            self.next += 1;
+            self.fault = None;
+        }
+        self.tried = self.fault.unwrap_or(self.rows).min(self.next + self.stride);
+        (self.next < self.rows).then_some(self.next..self.tried)
+    }
+
+    /// The run was written.
+    fn taken(&mut self) {
+        self.next = self.tried;
+        self.stride = (self.stride * 2).min(self.rows);
+    }
+
+    /// The run was refused for the row `named`, or for one that is yet to be found. Gives the row at
+    /// fault, if it is known now.
+    fn refused(&mut self, named: Option<usize>) -> Option<usize> {
+        let length = self.tried - self.next;
+        let row = named.or_else(|| (length == 1).then_some(self.next));
+        match row {
+            Some(row) => {
+                self.fault = Some(row);
+                self.stride = (row - self.next).max(1);
+            }
+            None => self.stride = length / 2,
+        }
+        row
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Plays Postgres, which refuses a run for the first bad row in it, and may name it.
+    fn play(rows: usize, bad: &BTreeSet<usize>, names: bool) -> (Vec<usize>, Vec<usize>, usize) {
+        let (mut written, mut refused, mut copied) = (Vec::new(), Vec::new(), 0);
+        let mut runs = Runs::new(rows);
+        while let Some(run) = runs.next() {
+            copied += run.len();
+            match bad.range(run.clone()).next() {
+                None => {
+                    written.extend(run);
+                    runs.taken();
+                }
+                Some(row) => refused.extend(runs.refused(names.then_some(*row))),
+            }
+        }
+        (written, refused, copied)
+    }
+
+    proptest! {
+        #[test]
+        fn just_the_bad_rows_are_refused_and_every_other_is_written_once_in_order(
+            rows in 0usize..400,
+            bad in prop::collection::btree_set(0usize..400, 0..60),
+            names: bool,
+        ) {
+            let bad: BTreeSet<usize> = bad.into_iter().filter(|row| *row < rows).collect();
+            let (written, refused, _) = play(rows, &bad, names);
+            prop_assert_eq!(written, (0..rows).filter(|row| !bad.contains(row)).collect::<Vec<_>>());
+            prop_assert_eq!(refused, bad.into_iter().collect::<Vec<_>>());
+        }
+    }
+
+    #[test]
+    fn a_few_bad_rows_cost_a_few_passes_and_not_a_pass_each() {
+        let bad: BTreeSet<usize> = (0..20_000).step_by(100).collect();
+        let (written, refused, copied) = play(20_000, &bad, true);
+        assert_eq!((written.len(), refused.len()), (19_800, 200));
+        assert!(copied < 8 * 20_000, "{copied} rows were sent");
+    }
 }

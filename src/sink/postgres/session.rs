@@ -16,6 +16,7 @@ use super::{
 };
 use crate::{
     batch::Layout,
+    failpoint::failpoint,
     sink::{Flushed, TargetId},
 };
 
@@ -115,6 +116,7 @@ impl Session {
                 while !rest.is_empty() {
                     let chunk = rest.split_to(rest.len().min(CHUNK_BYTES));
                     sink.feed(chunk).await?;
+                    failpoint!("copy.begun");
                 }
             }
             sink.feed(Bytes::from_static(&TRAILER)).await?;

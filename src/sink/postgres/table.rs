@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use super::{
-    Shared, catalog, checkpoint,
+    Shared, catalog,
+    checkpoint::{self, Claimant},
     column::{Column, Feed},
     connect,
     encode::RowEncoder,
@@ -12,11 +13,11 @@ use super::{
 use crate::{
     batch::Layout,
     error::{Error, ErrorKind},
-    lane::LaneKey,
+    lane::{Claim, LaneKey},
     record::Record,
     rejection::{Reason, Rejection},
     row::Row,
-    sink::{Checkpoints, Claimed, Encoder, Group, Target, TargetId, WriteError},
+    sink::{Checkpoints, Encoder, Found, Group, Rank, Standing, Target, TargetId, WriteError},
 };
 
 /// An opened table.
@@ -129,16 +130,28 @@ impl Target for PgTarget {
 }
 
 impl Checkpoints for PgTarget {
-    fn claim(&self, group: &Group, lanes: &[LaneKey]) -> Result<Vec<Option<Claimed>>, WriteError> {
-        self.ask(async |connection| {
-            checkpoint::claim(connection, group, &self.shared.owner, lanes).await
-        })
+    fn claim(
+        &self,
+        group: &Group,
+        rank: Rank,
+        lanes: &[LaneKey],
+    ) -> Result<Vec<Found>, WriteError> {
+        let claimant = Claimant { group, rank, owner: &self.shared.owner };
+        self.ask(async |connection| checkpoint::claim(connection, claimant, lanes).await)
     }
 
-    fn create(&self, group: &Group, lanes: &[(LaneKey, i64)]) -> Result<Vec<Claimed>, WriteError> {
-        self.ask(async |connection| {
-            checkpoint::create(connection, group, &self.shared.owner, lanes).await
-        })
+    fn create(
+        &self,
+        group: &Group,
+        rank: Rank,
+        lanes: &[(LaneKey, i64)],
+    ) -> Result<Vec<Found>, WriteError> {
+        let claimant = Claimant { group, rank, owner: &self.shared.owner };
+        self.ask(async |connection| checkpoint::create(connection, claimant, lanes).await)
+    }
+
+    fn read(&self, claims: &[Claim]) -> Result<Vec<Option<Standing>>, WriteError> {
+        self.ask(async |connection| checkpoint::read(connection, claims).await)
     }
 }
 

@@ -13,7 +13,12 @@ use std::{
 use rdkafka::{Offset, TopicPartitionList, error::KafkaError};
 
 use super::position::PartitionKey;
-use crate::{batch::Trigger, lane::Lane, partition::Stop, status::Status};
+use crate::{
+    batch::Trigger,
+    lane::{Lane, Loss},
+    partition::Stop,
+    status::Status,
+};
 
 /// How long after its deadline a thread may still be on its way out.
 const JOIN_MARGIN: std::time::Duration = std::time::Duration::from_secs(1);
@@ -32,12 +37,22 @@ impl Owned {
     }
 }
 
-/// Partitions whose positions are being found; the group waits for the assign call meanwhile.
+/// Partitions whose positions are being found.
 pub(super) struct Pending {
     pub(super) number: u64,
+    pub(super) purpose: Purpose,
     pub(super) partitions: BTreeSet<PartitionKey>,
     pub(super) cancelled: Arc<AtomicBool>,
     pub(super) thread: JoinHandle<()>,
+}
+
+/// What the positions are for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// A new assignment: the group waits for the assign call meanwhile.
+    Assign,
+    /// To go on with partitions that are assigned, after a lane of theirs was lost.
+    Resume,
 }
 
 /// What this member owns. One assignment of a partition is one [`Owned`], with lanes of its own: an
@@ -46,10 +61,13 @@ pub(super) struct Pending {
 pub(super) struct Assignment {
     owned: BTreeMap<PartitionKey, Owned>,
     pub(super) pending: Vec<Pending>,
+    /// Assigned, but not read, since then: another member has claimed their lanes.
+    strays: BTreeMap<PartitionKey, Instant>,
 }
 
 impl Assignment {
     pub(super) fn insert(&mut self, key: PartitionKey, owned: Owned) {
+        self.strays.remove(&key);
         self.owned.insert(key, owned);
     }
 
@@ -62,9 +80,40 @@ impl Assignment {
         self.owned.keys().chain(pending).cloned().collect()
     }
 
-    /// Whether a lane was taken over by another owner, since when this member reads it in vain.
-    pub(super) fn fenced(&self) -> Option<&Arc<Lane>> {
-        self.owned.values().flat_map(|owned| &owned.lanes).find(|lane| lane.is_fenced())
+    /// Partitions of which a lane was lost, and whose thread has ended for it.
+    pub(super) fn lost(&self) -> Vec<(PartitionKey, Loss)> {
+        let loss = |owned: &Owned| owned.lanes.iter().find_map(|lane| lane.loss());
+        let ended = self.owned.iter().filter(|(_, owned)| owned.thread.is_finished());
+        ended.filter_map(|(key, owned)| Some((key.clone(), loss(owned)?))).collect()
+    }
+
+    /// So many lanes of these partitions have been lost in that way.
+    pub(super) fn lost_lanes(&self, keys: &[PartitionKey], loss: Loss) -> usize {
+        let lanes = keys.iter().filter_map(|key| self.owned.get(key)).flat_map(|o| &o.lanes);
+        lanes.filter(|lane| lane.loss() == Some(loss)).count()
+    }
+
+    /// Another member has claimed the lanes of this partition.
+    pub(super) fn stray(&mut self, key: PartitionKey) {
+        self.strays.entry(key).or_insert_with(Instant::now);
+    }
+
+    /// The partition that has been assigned, but another's, for the longest time.
+    pub(super) fn oldest_stray(&self) -> Option<(&PartitionKey, Instant)> {
+        self.strays.iter().map(|(key, since)| (key, *since)).min_by_key(|(_, since)| *since)
+    }
+
+    /// A new assignment is to be made: one that is still being prepared is not waited for any more.
+    /// In the eager protocol a member that was lost while it prepared joins again without a
+    /// revocation (rd_kafka_cgrp_revoke_all_rejoin), and an assignment replaces the one before.
+    pub(super) fn supersede(&mut self, is_eager: bool) {
+        if is_eager {
+            self.strays.clear();
+        }
+        for pending in self.pending.iter_mut().filter(|p| p.purpose == Purpose::Assign) {
+            pending.partitions.clear();
+            pending.cancelled.store(true, Relaxed);
+        }
     }
 
     /// The frontiers of all partitions.
@@ -82,6 +131,7 @@ impl Assignment {
     /// wait for their positions are forgotten.
     pub(super) fn stop(&mut self, keys: &[PartitionKey], trigger: Trigger, deadline: Instant) {
         for key in keys {
+            self.strays.remove(key);
             if let Some(owned) = self.owned.get(key) {
                 owned.stop.request(trigger, deadline);
             }

@@ -16,6 +16,7 @@ use rdkafka::{
     types::RDKafkaRespErr,
 };
 
+use super::member;
 use crate::{config::KafkaSource as Config, metrics};
 
 /// The size of message below which the number of queued messages is the bound, and not their bytes:
@@ -80,7 +81,11 @@ pub(super) fn group_config(config: &Config, fetch_bytes: usize) -> ClientConfig 
 /// A change of the assignment that the group asks for.
 #[derive(Debug)]
 pub(super) enum Rebalance {
-    Assign(TopicPartitionList),
+    Assign {
+        partitions: TopicPartitionList,
+        /// As it is while the group waits for the assign call; a later one comes with a later call.
+        generation: i32,
+    },
     Revoke(TopicPartitionList),
 }
 
@@ -147,7 +152,9 @@ impl ConsumerContext for Client {
         }
         let partitions = partitions.clone();
         let rebalance = match kind {
-            RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS => Rebalance::Assign(partitions),
+            RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS => {
+                Rebalance::Assign { partitions, generation: member::generation(consumer) }
+            }
             _ => Rebalance::Revoke(partitions),
         };
         self.rebalances.lock().unwrap_or_else(PoisonError::into_inner).push_back(rebalance);

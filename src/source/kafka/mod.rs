@@ -4,7 +4,10 @@
 //! partition's own queue.
 
 mod assignment;
+mod audit;
 mod client;
+mod member;
+mod mend;
 mod partition;
 mod poller;
 mod position;

@@ -10,6 +10,7 @@
 //! another member owns by then.
 
 use std::{
+    collections::BTreeMap,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering::Relaxed},
@@ -26,9 +27,10 @@ use rdkafka::{
 };
 
 use super::{
-    assignment::{Assignment, Owned, Pending},
+    assignment::{Assignment, Owned, Pending, Purpose},
+    audit::Audit,
     client::{Client, Rebalance},
-    partition::{PartitionReader, shown},
+    partition::PartitionReader,
     position::{PartitionKey, Positions, Starts},
     watermark::Watermarks,
 };
@@ -36,6 +38,7 @@ use crate::{
     batch::Trigger,
     config::KafkaSource as Config,
     error::{Error, ErrorKind},
+    failpoint::failpoint,
     metrics,
     route::{Context, LaneStart, OpenPartition, Route},
     sink::Group,
@@ -48,25 +51,26 @@ const POLL_MAX: Duration = Duration::from_millis(50);
 const COMMIT_MAX: Duration = Duration::from_secs(5);
 /// How long the consumer may take to leave the group and close.
 const CLOSE_MAX: Duration = Duration::from_secs(10);
-/// How long a member may keep a lane that another owner has claimed: longer than the group needs to
-/// find out by itself that this member was gone (session.timeout.ms).
-const FENCED_MAX: Duration = Duration::from_secs(60);
-
 type Found = (u64, Result<Option<Starts>, Error>);
+
+/// A partition that is ready to be read.
+pub(super) type Reader = (PartitionKey, PartitionReader, OpenPartition);
 
 pub(super) struct Poller {
     name: String,
     config: Config,
-    consumer: Arc<BaseConsumer<Client>>,
-    group: Arc<Group>,
+    pub(super) consumer: Arc<BaseConsumer<Client>>,
+    pub(super) group: Arc<Group>,
     routes: Vec<Arc<Route>>,
-    context: Context,
-    assignment: Assignment,
+    pub(super) context: Context,
+    pub(super) assignment: Assignment,
     found: (Sender<Found>, Receiver<Found>),
     next_pending: u64,
-    fenced_since: Option<Instant>,
+    /// When lanes of a partition were last claimed again after another owner had claimed them.
+    pub(super) reclaimed_at: BTreeMap<PartitionKey, Instant>,
     ended: Arc<AtomicBool>,
-    watermarks: Option<JoinHandle<()>>,
+    /// The threads beside this one that hold the consumer or the lanes.
+    companions: Vec<JoinHandle<()>>,
 }
 
 impl Poller {
@@ -88,24 +92,16 @@ impl Poller {
             assignment: Assignment::default(),
             found: crossbeam_channel::unbounded(),
             next_pending: 0,
-            fenced_since: None,
+            reclaimed_at: BTreeMap::new(),
             ended: Arc::default(),
-            watermarks: None,
+            companions: Vec::new(),
         }
     }
 
     pub(super) fn run(mut self, heart: &Heart) {
         let mut committed_at = Instant::now();
-        let watermarks = Watermarks {
-            consumer: Arc::clone(&self.consumer),
-            topics: self.routes.iter().flat_map(|route| route.topics.clone()).collect(),
-            status: Arc::clone(&self.context.status),
-            ended: Arc::clone(&self.ended),
-        };
-        let name = format!("lag-{}", self.name);
-        match self.context.watchdog.spawn(&name, move |heart| watermarks.run(heart)) {
-            Ok(thread) => self.watermarks = Some(thread),
-            Err(error) => self.context.shutdown.fail(error),
+        if let Err(error) = self.start_companions() {
+            self.context.shutdown.fail(error);
         }
         while !self.context.shutdown.is_requested() {
             heart.beat();
@@ -120,22 +116,47 @@ impl Poller {
         self.close(heart);
     }
 
+    fn start_companions(&mut self) -> Result<(), Error> {
+        let watermarks = Watermarks {
+            consumer: Arc::clone(&self.consumer),
+            topics: self.routes.iter().flat_map(|route| route.topics.clone()).collect(),
+            status: Arc::clone(&self.context.status),
+            ended: Arc::clone(&self.ended),
+        };
+        let audit = Audit {
+            routes: self.routes.clone(),
+            status: Arc::clone(&self.context.status),
+            ended: Arc::clone(&self.ended),
+        };
+        let watchdog = &self.context.watchdog;
+        let lag = watchdog.spawn(&format!("lag-{}", self.name), |heart| watermarks.run(heart))?;
+        self.companions.push(lag);
+        let audit = watchdog.spawn(&format!("audit-{}", self.name), |heart| audit.run(heart))?;
+        self.companions.push(audit);
+        Ok(())
+    }
+
     /// One look at everything that may have happened.
     fn turn(&mut self, heart: &Heart) -> Result<(), Error> {
         self.poll()?;
         while let Some(rebalance) = self.consumer.context().next_rebalance() {
             match rebalance {
-                Rebalance::Assign(partitions) => self.prepare(&partitions)?,
+                Rebalance::Assign { partitions, generation } => {
+                    self.prepare(&partitions, generation)?;
+                }
                 Rebalance::Revoke(partitions) => self.revoke(&partitions, heart)?,
             }
         }
         while let Ok((number, found)) = self.found.1.try_recv() {
             let Some(pending) = self.assignment.take_pending(number) else { continue };
             if let Some(starts) = found? {
-                self.assign(&pending, starts, heart)?;
+                match pending.purpose {
+                    Purpose::Assign => self.assign(&pending, starts, heart)?,
+                    Purpose::Resume => self.resume(&pending, starts)?,
+                }
             }
         }
-        self.watch_fences()
+        self.mend()
     }
 
     /// Serves the main queue: callbacks, and errors of the client as a whole.
@@ -175,23 +196,36 @@ impl Poller {
         Ok(())
     }
 
-    /// Partitions were assigned: looks for their positions, on a thread of its own.
-    fn prepare(&mut self, partitions: &TopicPartitionList) -> Result<(), Error> {
+    /// Partitions were assigned: looks for their positions.
+    fn prepare(&mut self, partitions: &TopicPartitionList, generation: i32) -> Result<(), Error> {
         metrics::rebalance("assign");
+        let protocol = self.consumer.rebalance_protocol();
+        self.assignment.supersede(!matches!(protocol, RebalanceProtocol::Cooperative));
         let keys = keys_of(partitions);
-        tracing::info!(source = self.name, partitions = keys.len(), "assigned");
+        tracing::info!(source = self.name, partitions = keys.len(), generation, "assigned");
         if keys.is_empty() {
             // The group waits for the call all the same.
             self.call_assign(&TopicPartitionList::new())?;
             self.tell_state();
             return Ok(());
         }
+        self.find(keys, generation, Purpose::Assign)
+    }
+
+    /// Looks for the positions of partitions and claims their lanes, on a thread of its own.
+    pub(super) fn find(
+        &mut self,
+        keys: Vec<PartitionKey>,
+        generation: i32,
+        purpose: Purpose,
+    ) -> Result<(), Error> {
         let number = self.next_pending;
         self.next_pending += 1;
         let cancelled = Arc::new(AtomicBool::new(false));
         let positions = Positions {
             consumer: Arc::clone(&self.consumer),
             group: Arc::clone(&self.group),
+            generation,
             start: self.config.start,
             routes: self.routes.clone(),
             cancelled: Arc::clone(&cancelled),
@@ -208,13 +242,15 @@ impl Poller {
                         status.set_source(&name, SourceState::Claiming { reason });
                     }
                 };
+                failpoint!("claim.begun");
                 let found = positions.find(&wanted, &note);
+                failpoint!("claim.made");
                 // The poller waits for this thread before it lets go of the consumer.
                 drop(positions);
                 let _ = sender.send((number, found));
             })?;
         let partitions = keys.into_iter().collect();
-        self.assignment.pending.push(Pending { number, partitions, cancelled, thread });
+        self.assignment.pending.push(Pending { number, purpose, partitions, cancelled, thread });
         Ok(())
     }
 
@@ -223,22 +259,10 @@ impl Poller {
     /// (rd_kafka_toppar_op_fetch_start forwards it unless it is split already); and once assigned
     /// with its position, a partition needs no seek.
     fn assign(&mut self, pending: &Pending, starts: Starts, heart: &Heart) -> Result<(), Error> {
-        let mut list = TopicPartitionList::new();
-        let mut readers = Vec::new();
-        for (key, starts) in starts {
-            if !pending.partitions.contains(&key) {
-                continue;
-            }
-            let position = starts.iter().map(|start| start.position).min().unwrap_or(0);
-            let added = list.add_partition_offset(&key.0, key.1, Offset::Offset(position));
-            added.map_err(|error| self.broken(&error))?;
-            readers.push((key.clone(), self.reader(&key, &starts)?));
-        }
-        self.call_assign(&list)?;
-        for (key, (reader, OpenPartition { partition, lanes, stop })) in readers {
-            let thread = reader.spawn(partition)?;
-            self.assignment.insert(key, Owned { lanes, stop, thread });
-        }
+        let (positions, readers) = self.open(pending, starts)?;
+        self.call_assign(&positions)?;
+        failpoint!("assigned");
+        self.start(readers)?;
         // A position that was only just found (`start = "latest"`) is a position from here on: after
         // a crash it must not be looked for again further on.
         self.commit_and_wait(heart);
@@ -246,12 +270,30 @@ impl Poller {
         Ok(())
     }
 
+    /// Opens the partitions whose lanes have been claimed; the others are another member's.
+    pub(super) fn open(
+        &mut self,
+        pending: &Pending,
+        mut starts: Starts,
+    ) -> Result<(TopicPartitionList, Vec<Reader>), Error> {
+        let mut positions = TopicPartitionList::new();
+        let mut readers = Vec::new();
+        for key in &pending.partitions {
+            let Some(starts) = starts.remove(key) else {
+                self.assignment.stray(key.clone());
+                continue;
+            };
+            let position = starts.iter().map(|start| start.position).min().unwrap_or(0);
+            let added = positions.add_partition_offset(&key.0, key.1, Offset::Offset(position));
+            added.map_err(|error| self.broken(&error))?;
+            readers.push(self.reader(key.clone(), &starts)?);
+        }
+        Ok((positions, readers))
+    }
+
     /// Splits the queue of a partition and opens its lanes.
-    fn reader(
-        &self,
-        (topic, number): &PartitionKey,
-        starts: &[LaneStart],
-    ) -> Result<(PartitionReader, OpenPartition), Error> {
+    fn reader(&self, key: PartitionKey, starts: &[LaneStart]) -> Result<Reader, Error> {
+        let (topic, number) = &key;
         let route = self
             .routes
             .iter()
@@ -269,7 +311,15 @@ impl Poller {
             wants_headers: route.wants_headers(),
             context: self.context.clone(),
         };
-        Ok((reader, open))
+        Ok((key, reader, open))
+    }
+
+    pub(super) fn start(&mut self, readers: Vec<Reader>) -> Result<(), Error> {
+        for (key, reader, OpenPartition { partition, lanes, stop }) in readers {
+            let thread = reader.spawn(partition)?;
+            self.assignment.insert(key, Owned { lanes, stop, thread });
+        }
+        Ok(())
     }
 
     /// Partitions are taken away: drains what is in flight, stores how far it came, lets go.
@@ -281,11 +331,14 @@ impl Poller {
         tracing::info!(source = self.name, partitions = keys.len(), lost, "revoked");
         // What was lost has another owner already: nothing is worth waiting for.
         let deadline = if lost { Instant::now() } else { self.context.drain_deadline() };
+        failpoint!("revoke.begun");
         self.assignment.stop(&keys, Trigger::Revoke, deadline);
         self.assignment.join(&keys, deadline, || heart.beat());
+        failpoint!("revoke.drained");
         if !lost {
             self.commit_and_wait(heart);
         }
+        failpoint!("revoke.committed");
         self.assignment.release(&keys, &self.context.status);
         self.call_unassign(partitions)?;
         self.tell_state();
@@ -312,7 +365,9 @@ impl Poller {
 
     fn commit(&self) {
         self.store();
+        failpoint!("offsets.stored");
         commit_stored(&self.consumer, CommitMode::Async);
+        failpoint!("offsets.committed");
     }
 
     /// Commits and waits for the answer, but not for ever: with the coordinator away, the client
@@ -346,39 +401,25 @@ impl Poller {
 
     fn call_unassign(&self, partitions: &TopicPartitionList) -> Result<(), Error> {
         let called = match self.consumer.rebalance_protocol() {
-            RebalanceProtocol::Cooperative => self.consumer.incremental_unassign(partitions),
+            // The group also takes back what it has given and this member has not assigned: its
+            // lanes were another's, or their positions were still being looked for. The client
+            // refuses to unassign that.
+            RebalanceProtocol::Cooperative => self
+                .consumer
+                .assignment()
+                .map(|assigned| intersection(partitions, &assigned))
+                .and_then(|assigned| self.consumer.incremental_unassign(&assigned)),
             _ => self.consumer.unassign(),
         };
         // Without this call the group would wait for ever: a restart joins it afresh.
         called.map_err(|error| Error::new(ErrorKind::Temporary, self.broken(&error).message))
     }
 
-    fn broken(&self, error: &KafkaError) -> Error {
+    pub(super) fn broken(&self, error: &KafkaError) -> Error {
         Error::software(format!("source {}: the Kafka client refuses: {error}", self.name))
     }
 
-    /// A lane that another owner has claimed is dead here. The group tells this member soon that it
-    /// was away; if it does not, two deployments share a name.
-    fn watch_fences(&mut self) -> Result<(), Error> {
-        let Some(lane) = self.assignment.fenced() else {
-            self.fenced_since = None;
-            return Ok(());
-        };
-        let since = *self.fenced_since.get_or_insert_with(Instant::now);
-        if since.elapsed() < FENCED_MAX {
-            return Ok(());
-        }
-        let (lane, group) = (shown(&lane.key), &self.group.name);
-        Err(Error::new(
-            ErrorKind::Temporary,
-            format!(
-                "{lane}: another process has claimed this lane, but group {group} still counts it as \
-                 ours; do two deployments write to the same table in the name of {group}?"
-            ),
-        ))
-    }
-
-    fn tell_state(&self) {
+    pub(super) fn tell_state(&self) {
         let partitions = self.assignment.len();
         self.context.status.set_source(&self.name, SourceState::Running { partitions });
     }
@@ -390,18 +431,20 @@ impl Poller {
         let deadline = if failed { Instant::now() } else { self.context.drain_deadline() };
         self.assignment.stop(&keys, Trigger::Shutdown, deadline);
         self.assignment.join(&keys, deadline, || heart.beat());
+        failpoint!("shutdown.drained");
         if !failed {
             self.commit_and_wait(heart);
         }
+        failpoint!("shutdown.committed");
         self.assignment.release(&keys, &self.context.status);
-        let was_pending = !self.assignment.pending.is_empty();
+        let was_pending = self.assignment.pending.iter().any(|p| p.purpose == Purpose::Assign);
         // Whoever else holds the consumer ends before it is closed.
         self.ended.store(true, Relaxed);
         let pending = self.assignment.pending.drain(..).map(|pending| {
             pending.cancelled.store(true, Relaxed);
             pending.thread
         });
-        for thread in pending.chain(self.watermarks.take()) {
+        for thread in pending.chain(self.companions.drain(..)) {
             while !thread.is_finished() {
                 heart.beat();
                 std::thread::sleep(Duration::from_millis(5));
@@ -441,6 +484,20 @@ fn keys_of(partitions: &TopicPartitionList) -> Vec<PartitionKey> {
         .iter()
         .map(|element| (Arc::from(element.topic()), element.partition()))
         .collect()
+}
+
+/// What of `partitions` is in `others`.
+fn intersection(
+    partitions: &TopicPartitionList,
+    others: &TopicPartitionList,
+) -> TopicPartitionList {
+    let mut both = TopicPartitionList::new();
+    for (topic, partition) in keys_of(partitions) {
+        if others.find_partition(&topic, partition).is_some() {
+            both.add_partition(&topic, partition);
+        }
+    }
+    both
 }
 
 /// Commits what is stored. An asynchronous commit's answer goes to a callback that the client serves

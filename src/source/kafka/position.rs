@@ -18,14 +18,14 @@ use rdkafka::{
     topic_partition_list::TopicPartitionListElem,
 };
 
-use super::{ASK_MAX, client::Client, partition::shown};
+use super::{ASK_MAX, client::Client, member, partition::shown};
 use crate::{
     config::Start,
     error::{Error, ErrorKind},
     lane::LaneKey,
     metrics,
     route::{LaneStart, Route},
-    sink::{Checkpoints, Claimed, Group, WriteError},
+    sink::{Checkpoints, Claimed, Found, Group, Rank, WriteError},
 };
 
 const PAUSE: Duration = Duration::from_millis(300);
@@ -33,13 +33,16 @@ const PAUSE: Duration = Duration::from_millis(300);
 /// A partition: topic and number.
 pub(super) type PartitionKey = (Arc<str>, i32);
 
-/// The starts of each partition's lanes, in the order of its route's targets.
+/// The starts of each partition's lanes, in the order of its route's targets. A partition that turned
+/// out to be another member's is not among them.
 pub(super) type Starts = BTreeMap<PartitionKey, Vec<LaneStart>>;
 
 /// Finds the positions of some partitions, and claims their lanes.
 pub(super) struct Positions {
     pub(super) consumer: Arc<BaseConsumer<Client>>,
     pub(super) group: Arc<Group>,
+    /// The generation of the group that the partitions were assigned in.
+    pub(super) generation: i32,
     pub(super) start: Start,
     pub(super) routes: Vec<Arc<Route>>,
     pub(super) cancelled: Arc<AtomicBool>,
@@ -64,7 +67,7 @@ impl Positions {
         partitions: &[PartitionKey],
         note: &dyn Fn(&str),
     ) -> Result<Option<Starts>, Error> {
-        let mut starts = Starts::new();
+        let mut starts: BTreeMap<PartitionKey, Vec<Option<LaneStart>>> = BTreeMap::new();
         for route in &self.routes {
             let reads = |topic: &str| route.topics.iter().any(|known| known == topic);
             let mine: Vec<&PartitionKey> =
@@ -87,7 +90,12 @@ impl Positions {
                 }
             }
         }
-        Ok(Some(starts))
+        // One lane that is another's leaves the whole partition to it.
+        let whole = |(key, starts): (_, Vec<Option<LaneStart>>)| {
+            Some((key, starts.into_iter().collect::<Option<Vec<LaneStart>>>()?))
+        };
+        let mine = starts.into_iter().filter_map(whole);
+        Ok(Some(mine.collect()))
     }
 
     /// Lanes that keep their position in Kafka.
@@ -95,51 +103,119 @@ impl Positions {
         &self,
         keys: &[LaneKey],
         note: &dyn Fn(&str),
-    ) -> Result<Option<Vec<LaneStart>>, Error> {
+    ) -> Result<Option<Vec<Option<LaneStart>>>, Error> {
         let Some(known) = self.ask(note, || self.known(keys))? else { return Ok(None) };
         let mut starts = Vec::with_capacity(keys.len());
         for (key, known) in keys.iter().zip(&known) {
             let Some(position) = self.first_position(key, known, note)? else { return Ok(None) };
-            starts.push(LaneStart { position, claim: None });
+            starts.push(Some(LaneStart { position, claim: None }));
         }
         Ok(Some(starts))
     }
 
     /// Lanes that keep their position in the sink: claims their checkpoints, and makes those that
-    /// are missing.
+    /// are missing. `None` in the place of a lane that another member has.
     fn claim(
         &self,
         checkpoints: &dyn Checkpoints,
         keys: &[LaneKey],
         note: &dyn Fn(&str),
-    ) -> Result<Option<Vec<LaneStart>>, Error> {
-        let claimed =
-            self.ask(note, || checkpoints.claim(&self.group, keys).map_err(Trouble::Sink))?;
-        let Some(mut claimed) = claimed else { return Ok(None) };
+    ) -> Result<Option<Vec<Option<LaneStart>>>, Error> {
+        let claim = |rank| {
+            self.ask(note, || checkpoints.claim(&self.group, rank, keys).map_err(Trouble::Sink))
+        };
+        let Some(mut found) = claim(Rank::Generation(self.generation))? else { return Ok(None) };
         // Looked up after the claim, which may have waited: the owner before may have gone on.
-        let Some(known) = self.ask(note, || self.known(keys))? else { return Ok(None) };
-        let mut missing = Vec::new();
-        for ((key, known), claimed) in keys.iter().zip(&known).zip(&claimed) {
-            if let Some(Claimed { next_offset, .. }) = claimed {
-                check(key, *next_offset, known, "its checkpoint")?;
-                continue;
+        let Some(mut known) = self.ask(note, || self.known(keys))? else { return Ok(None) };
+        let is_outranked = |found: &Found| matches!(found, Found::Outranked { .. });
+        if found.iter().any(is_outranked) {
+            // Either this process has slept through the loss of its partitions, or the group was
+            // made anew and counts from the beginning. The group itself knows.
+            match self.ask(note, || self.is_counted(keys, &known))? {
+                None => return Ok(None),
+                Some(false) => {}
+                Some(true) => {
+                    let rank = Rank::Confirmed(self.generation);
+                    let Some(confirmed) = claim(rank)? else { return Ok(None) };
+                    let Some(again) = self.ask(note, || self.known(keys))? else {
+                        return Ok(None);
+                    };
+                    (found, known) = (confirmed, again);
+                }
             }
-            let Some(position) = self.first_position(key, known, note)? else { return Ok(None) };
+        }
+        if !self.make_missing(checkpoints, keys, &known, &mut found, note)? {
+            return Ok(None);
+        }
+        for ((key, known), found) in keys.iter().zip(&known).zip(&found) {
+            if let Found::Claimed(Claimed { next_offset, .. }) = found {
+                check(key, *next_offset, known, "its checkpoint")?;
+            }
+        }
+        let start = |found: &Found| match found {
+            Found::Claimed(Claimed { next_offset, claim }) => {
+                Some(LaneStart { position: *next_offset, claim: Some(*claim) })
+            }
+            Found::Missing | Found::Outranked { .. } => None,
+        };
+        let starts: Vec<Option<LaneStart>> = found.iter().map(start).collect();
+        let claimed = starts.iter().flatten().count();
+        metrics::claimed(claimed);
+        if claimed < starts.len() {
+            metrics::outranked(starts.len() - claimed);
+            tracing::warn!(
+                lanes = starts.len() - claimed,
+                generation = self.generation,
+                "a member of a later generation of the group has claimed these lanes: left to it"
+            );
+        }
+        Ok(Some(starts))
+    }
+
+    /// Makes the checkpoints that are missing. False if it was cancelled meanwhile.
+    fn make_missing(
+        &self,
+        checkpoints: &dyn Checkpoints,
+        keys: &[LaneKey],
+        known: &[Known],
+        found: &mut [Found],
+        note: &dyn Fn(&str),
+    ) -> Result<bool, Error> {
+        let mut missing = Vec::new();
+        for ((key, known), _) in
+            keys.iter().zip(known).zip(&*found).filter(|(_, found)| **found == Found::Missing)
+        {
+            let Some(position) = self.first_position(key, known, note)? else { return Ok(false) };
             missing.push((key.clone(), position));
         }
-        if !missing.is_empty() {
-            let made = self
-                .ask(note, || checkpoints.create(&self.group, &missing).map_err(Trouble::Sink))?;
-            let Some(made) = made else { return Ok(None) };
-            let holes = claimed.iter_mut().filter(|claimed| claimed.is_none());
-            holes.zip(made).for_each(|(hole, made)| *hole = Some(made));
+        if missing.is_empty() {
+            return Ok(true);
         }
-        metrics::claimed(keys.len());
-        let start = |claimed: Claimed| LaneStart {
-            position: claimed.next_offset,
-            claim: Some(claimed.claim),
-        };
-        Ok(Some(claimed.into_iter().flatten().map(start).collect()))
+        let rank = Rank::Generation(self.generation);
+        let made = self
+            .ask(note, || checkpoints.create(&self.group, rank, &missing).map_err(Trouble::Sink))?;
+        let Some(made) = made else { return Ok(false) };
+        let holes = found.iter_mut().filter(|found| **found == Found::Missing);
+        holes.zip(made).for_each(|(hole, made)| *hole = made);
+        Ok(true)
+    }
+
+    /// Whether the group counts this member, asked by committing once more what is committed; or the
+    /// first offset there is, where nothing is: no lane has durable rows below it.
+    fn is_counted(&self, keys: &[LaneKey], known: &[Known]) -> Result<bool, Trouble> {
+        if self.generation <= 0 {
+            // No member any more; an empty group would take the commit of anybody.
+            return Ok(false);
+        }
+        let mut offsets = TopicPartitionList::new();
+        for (key, known) in keys.iter().zip(known) {
+            let offset = Offset::Offset(known.committed.unwrap_or(known.low));
+            offsets.add_partition_offset(&key.topic, key.partition, offset)?;
+        }
+        let is_counted = member::is_counted(&self.consumer, offsets)?;
+        // An eager client that was lost joins again by itself, while it waits for this very claim:
+        // then it is counted, but not for these partitions.
+        Ok(is_counted && member::generation(&self.consumer) == self.generation)
     }
 
     /// Asks until there is an answer: an outage is waited out. `None` if cancelled.

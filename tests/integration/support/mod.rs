@@ -11,7 +11,8 @@ mod world;
 pub(crate) use chance::Chance;
 pub(crate) use orders::{RunningLoad, load, orders_profile, start_load};
 pub(crate) use records::{
-    Message, committed, delete_records_before, expected_poison, produce, produce_to, watermarks,
+    Message, committed, delete_group, delete_records_before, expected_poison, produce, produce_to,
+    watermarks,
 };
 pub(crate) use servers::{fragile_postgres, kafka, postgres};
 pub(crate) use tidegate::{Exit, Tidegate};

@@ -121,3 +121,14 @@ pub(crate) fn expected_poison(
     }
     found
 }
+
+/// Deletes the group, which has no members now, with what it has committed.
+pub(crate) fn delete_group(world: &World) {
+    use rdkafka::admin::{AdminClient, AdminOptions};
+    let admin: AdminClient<_> =
+        ClientConfig::new().set("bootstrap.servers", &world.brokers).create().unwrap();
+    let options = AdminOptions::new();
+    let deleted = admin.delete_groups(&[world.name.as_str()], &options);
+    let deleted = tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(deleted);
+    deleted.unwrap().into_iter().for_each(|group| drop(group.unwrap()));
+}

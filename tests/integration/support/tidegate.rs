@@ -42,6 +42,16 @@ pub(crate) struct Exit {
 impl Tidegate {
     /// Starts the binary; its output goes to files in `folder`.
     pub(crate) fn spawn(folder: &Path, arguments: &[&str], stdin: Stdio) -> Self {
+        Self::spawn_at(folder, arguments, stdin, "")
+    }
+
+    /// As `spawn`, with a failpoint: `name=action@passage`.
+    pub(crate) fn spawn_at(
+        folder: &Path,
+        arguments: &[&str],
+        stdin: Stdio,
+        failpoint: &str,
+    ) -> Self {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let file = |kind: &str| File::create(folder.join(format!("{number}.{kind}"))).unwrap();
@@ -49,6 +59,7 @@ impl Tidegate {
         let child = Command::new("setpriv")
             .args(["--pdeathsig", "KILL", env!("CARGO_BIN_EXE_tidegate")])
             .args(arguments)
+            .env("TIDEGATE_FAILPOINT", failpoint)
             .current_dir(folder)
             .stdin(stdin)
             .stdout(file("out"))

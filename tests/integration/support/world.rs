@@ -124,6 +124,15 @@ impl World {
         self.run_with(config, sets, Stdio::null())
     }
 
+    /// Runs [`Self::orders_config`] up to a failpoint: `name=action@passage`. For tests/failpoints.
+    #[allow(dead_code)]
+    pub(crate) fn run_orders_to(&self, failpoint: &str, sets: &[&str]) -> Tidegate {
+        self.write_config(&self.orders_config());
+        let mut arguments = vec!["run"];
+        arguments.extend(sets.iter().flat_map(|set| ["--set", *set]));
+        Tidegate::spawn_at(self.folder.path(), &arguments, Stdio::null(), failpoint)
+    }
+
     pub(crate) fn run_with(&self, config: &str, sets: &[&str], stdin: Stdio) -> Tidegate {
         self.write_config(config);
         let mut arguments = vec!["run"];

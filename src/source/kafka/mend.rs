@@ -1,0 +1,85 @@
+//! Lanes that were lost while their partitions are still this member's: claimed again, or left.
+//!
+//! - The database went back in time (a fail-over to a standby that lagged, a restore): the rows and the
+//!   checkpoint went back together, so what follows the checkpoint is read again.
+//! - Another owner claimed the lane, yet the group still counts this member: then that owner was not
+//!   there by right (a static member's predecessor that woke up), and the lane is claimed back, once.
+//!   If it is lost again, two deployments share a name.
+//! - Another owner claimed it and is of a later generation of the group: this member has slept, and
+//!   the group is about to tell it so.
+
+use std::time::{Duration, Instant};
+
+use rdkafka::consumer::Consumer as _;
+
+use super::{
+    assignment::{Pending, Purpose},
+    member,
+    poller::Poller,
+    position::{PartitionKey, Starts},
+};
+use crate::{
+    error::{Error, ErrorKind},
+    lane::Loss,
+    metrics,
+};
+
+/// How long a partition may be this member's for the group and another's for the sink: longer than
+/// the group needs to find out by itself that this member was gone (session.timeout.ms).
+const STRAY_MAX: Duration = Duration::from_secs(60);
+/// How long the client may take to turn to another offset.
+const SEEK_MAX: Duration = Duration::from_secs(5);
+
+impl Poller {
+    /// Claims lost lanes again.
+    pub(super) fn mend(&mut self) -> Result<(), Error> {
+        if let Some((key, since)) = self.assignment.oldest_stray()
+            && since.elapsed() >= STRAY_MAX
+        {
+            return Err(self.contested(key));
+        }
+        let lost = self.assignment.lost();
+        if lost.is_empty() {
+            return Ok(());
+        }
+        for (key, _) in lost.iter().filter(|(_, loss)| *loss == Loss::Fenced) {
+            let before = self.reclaimed_at.insert(key.clone(), Instant::now());
+            if before.is_some_and(|at| at.elapsed() < STRAY_MAX) {
+                return Err(self.contested(key));
+            }
+        }
+        let keys: Vec<PartitionKey> = lost.into_iter().map(|(key, _)| key).collect();
+        metrics::regressed(self.assignment.lost_lanes(&keys, Loss::Regressed));
+        tracing::warn!(partitions = keys.len(), "claiming again the lanes that were lost");
+        self.assignment.release(&keys, &self.context.status);
+        let generation = member::generation(&self.consumer);
+        self.find(keys, generation, Purpose::Resume)
+    }
+
+    /// The lanes are claimed again: goes on where they stand. The partitions stay assigned; a seek
+    /// outdates what the client has fetched already (rd_kafka_toppar_op_version_bump).
+    pub(super) fn resume(&mut self, pending: &Pending, starts: Starts) -> Result<(), Error> {
+        let (positions, readers) = self.open(pending, starts)?;
+        if !readers.is_empty() {
+            // A restart finds the same positions.
+            let failed = |error| Error::new(ErrorKind::Temporary, self.broken(&error).message);
+            let turned = self.consumer.seek_partitions(positions, SEEK_MAX).map_err(failed)?;
+            turned.elements().iter().try_for_each(|element| element.error().map_err(failed))?;
+            self.start(readers)?;
+        }
+        self.tell_state();
+        Ok(())
+    }
+
+    fn contested(&self, (topic, partition): &PartitionKey) -> Error {
+        let group = &self.group.name;
+        Error::new(
+            ErrorKind::Temporary,
+            format!(
+                "{topic}[{partition}]: another process has claimed its lanes, but group {group} still \
+                 counts the partition as ours; do two deployments write to the same table in the name \
+                 of {group}?"
+            ),
+        )
+    }
+}
