@@ -10,7 +10,7 @@ export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
 BIN := target/release
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo up down test lint bench bench-drain
+.PHONY: help setup build demo up down test lint mutants bench bench-drain
 
 help: ## List these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -42,11 +42,16 @@ down: ## Stop them and delete their data
 
 test: build lint ## Check the style and run every test, against real Kafka and Postgres
 	cargo test --release --workspace
+	cargo test --release --features failpoints --test failpoints
+	@scripts/mutants.sh --check
 	@if [ -x scripts/check-compose.sh ]; then scripts/check-compose.sh; fi
 
 lint: ## Check the formatting, and clippy
 	cargo fmt --all --check
 	cargo clippy --release --workspace --all-targets -- -D warnings
+
+mutants: build ## Take out one guard of the delivery at a time, and show that the tests notice
+	@scripts/mutants.sh
 
 bench: ## Measure the codec, record by record
 	cargo bench --workspace --bench codec
