@@ -175,11 +175,8 @@ pub enum Found {
     Claimed(Claimed),
     /// It has no checkpoint yet.
     Missing,
-    /// A member of this later generation has claimed it.
-    Outranked {
-        /// The generation.
-        by: i32,
-    },
+    /// A member of a later generation has claimed it.
+    Outranked,
 }
 
 /// Positions that are kept in the sink, in the transaction of the rows.

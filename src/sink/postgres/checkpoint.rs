@@ -23,9 +23,9 @@ const CLAIM_SQL: &str = "\
           AND c.topic = k.topic AND c.partition = k.partition AND c.target = k.target \
           AND ($5 OR c.generation <= $4 OR (c.generation <= $4) IS NULL) \
         RETURNING c.topic, c.partition, c.target, c.checkpoint_id, c.epoch, c.next_offset) \
-    SELECT topic, partition, target, checkpoint_id, epoch, next_offset, NULL::int4 FROM claimed \
+    SELECT topic, partition, target, checkpoint_id, epoch, next_offset FROM claimed \
     UNION ALL \
-    SELECT topic, partition, target, NULL, NULL, NULL, c.generation \
+    SELECT topic, partition, target, NULL, NULL, NULL \
     FROM tidegate.checkpoints c JOIN k USING (topic, partition, target) \
     WHERE c.consumer_group = $1 AND c.cluster_id = $2 \
       AND (topic, partition, target) NOT IN (SELECT topic, partition, target FROM claimed)";
@@ -41,7 +41,7 @@ const CREATE_SQL: &str = "\
     ON CONFLICT (consumer_group, cluster_id, topic, partition, target) DO UPDATE \
         SET epoch = c.epoch + 1, generation = $4, owner = excluded.owner, updated_at = now() \
         WHERE $5 OR c.generation <= $4 OR (c.generation <= $4) IS NULL \
-    RETURNING c.topic, c.partition, c.target, c.checkpoint_id, c.epoch, c.next_offset, NULL::int4";
+    RETURNING c.topic, c.partition, c.target, c.checkpoint_id, c.epoch, c.next_offset";
 
 const READ_SQL: &str = "\
     SELECT checkpoint_id, next_offset, epoch FROM tidegate.checkpoints WHERE checkpoint_id = ANY($1)";
@@ -103,11 +103,8 @@ pub(super) async fn create(
     let mut parameters = keys.parameters().to_vec();
     parameters.push(&offsets);
     let rows = ask(client, CREATE_SQL, claimant, &parameters).await?;
-    let outranked = |found| match found {
-        // The row is there, but its generation was not told.
-        Found::Missing => Found::Outranked { by: i32::MAX },
-        found => found,
-    };
+    // A row that is there, and was not to be claimed, is not returned.
+    let outranked = |found| if found == Found::Missing { Found::Outranked } else { found };
     Ok(lanes.iter().map(|(lane, _)| outranked(find(&rows, lane))).collect())
 }
 
@@ -182,7 +179,6 @@ fn find(rows: &[Row], lane: &LaneKey) -> Found {
             let claim = Claim { checkpoint_id, epoch: row.get(4) };
             Found::Claimed(Claimed { next_offset: row.get(5), claim })
         }
-        // A claim is refused only for a generation.
-        None => Found::Outranked { by: row.get::<_, Option<i32>>(6).unwrap_or(i32::MAX) },
+        None => Found::Outranked,
     }
 }

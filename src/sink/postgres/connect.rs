@@ -25,7 +25,7 @@ const SESSION: &str = "SET application_name = 'tidegate'; SET lock_timeout = '5s
      SET statement_timeout = '60s'; SET idle_in_transaction_session_timeout = '30s'; \
      SET search_path = public; SET client_min_messages = 'warning'; SET timezone = 'UTC'; SET datestyle = 'ISO, YMD'";
 
-/// Builds the pool of one sink: a connection for each writer and two for claims and catalog.
+/// Builds the pool of one sink: a connection for each writer and three for claims, audit and catalog.
 ///
 /// # Errors
 /// When the URL or the CA file cannot be used.
@@ -60,7 +60,7 @@ pub fn pool(url: &str, ca_file: Option<&Path>, writers: usize) -> Result<Pool, E
         }
     };
     Pool::builder(manager)
-        .max_size(writers + 2)
+        .max_size(writers + 3)
         .runtime(Runtime::Tokio1)
         .wait_timeout(Some(CONNECT_MAX))
         .create_timeout(Some(CONNECT_MAX * 2))

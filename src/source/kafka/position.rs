@@ -127,8 +127,7 @@ impl Positions {
         let Some(mut found) = claim(Rank::Generation(self.generation))? else { return Ok(None) };
         // Looked up after the claim, which may have waited: the owner before may have gone on.
         let Some(mut known) = self.ask(note, || self.known(keys))? else { return Ok(None) };
-        let is_outranked = |found: &Found| matches!(found, Found::Outranked { .. });
-        if found.iter().any(is_outranked) {
+        if found.contains(&Found::Outranked) {
             // Either this process has slept through the loss of its partitions, or the group was
             // made anew and counts from the beginning. The group itself knows.
             match self.ask(note, || self.is_counted(keys, &known))? {
@@ -156,7 +155,7 @@ impl Positions {
             Found::Claimed(Claimed { next_offset, claim }) => {
                 Some(LaneStart { position: *next_offset, claim: Some(*claim) })
             }
-            Found::Missing | Found::Outranked { .. } => None,
+            Found::Missing | Found::Outranked => None,
         };
         let starts: Vec<Option<LaneStart>> = found.iter().map(start).collect();
         let claimed = starts.iter().flatten().count();
