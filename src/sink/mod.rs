@@ -9,7 +9,7 @@ pub mod ndjson;
 pub mod null;
 pub mod postgres;
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use crate::{
     batch::{Batch, Layout},
@@ -159,17 +159,33 @@ pub enum Rank {
     Confirmed(i32),
 }
 
+/// The ids of topics by name, as far as there are any: a topic that was made anew has another one.
+pub type TopicIds = BTreeMap<Arc<str>, String>;
+
+/// Who claims, and what.
+#[derive(Clone, Copy, Debug)]
+pub struct Claimant<'a> {
+    /// In whose name.
+    pub group: &'a Group,
+    /// With what precedence.
+    pub rank: Rank,
+    /// The topics that it reads; a checkpoint that has no id of its topic yet takes it from here.
+    pub topic_ids: &'a TopicIds,
+}
+
 /// Where a lane stands in the sink, and the right to move it on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Claimed {
     /// The next offset to write.
     pub next_offset: i64,
     /// The right to do so.
     pub claim: Claim,
+    /// The topic that the offset is of.
+    pub topic_id: Option<String>,
 }
 
 /// What a claim has found.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Found {
     /// The lane is the claimant's: from here on, no earlier owner can advance it.
     Claimed(Claimed),
@@ -185,8 +201,7 @@ pub trait Checkpoints: Send + Sync {
     ///
     /// # Errors
     /// When the sink cannot be reached (to be tried again) or refuses.
-    fn claim(&self, group: &Group, rank: Rank, lanes: &[LaneKey])
-    -> Result<Vec<Found>, WriteError>;
+    fn claim(&self, claimant: Claimant<'_>, lanes: &[LaneKey]) -> Result<Vec<Found>, WriteError>;
 
     /// Makes and claims the checkpoint of lanes that have none, at the given offsets. Claims those
     /// that somebody else has made meanwhile; none is `Missing`.
@@ -195,8 +210,7 @@ pub trait Checkpoints: Send + Sync {
     /// As for `claim`.
     fn create(
         &self,
-        group: &Group,
-        rank: Rank,
+        claimant: Claimant<'_>,
         lanes: &[(LaneKey, i64)],
     ) -> Result<Vec<Found>, WriteError>;
 

@@ -21,7 +21,7 @@ use crate::{
     lane::{LaneKey, Loss},
     record::Record,
     route::{Context, LaneStart, Route},
-    sink::{Checkpoints, Claimed, Found, Group, Rank, WriteError},
+    sink::{Checkpoints, Claimant, Claimed, Found, Group, Rank, TopicIds, WriteError},
     status::SourceState,
     watchdog::Heart,
 };
@@ -87,7 +87,7 @@ impl NdjsonSource {
         for (target, key) in route.targets.iter().zip(route.lane_keys(&topic, 0)) {
             let start = match target.target.checkpoints() {
                 Some(checkpoints) if self.path.is_some() => {
-                    let Claimed { next_offset, claim } =
+                    let Claimed { next_offset, claim, .. } =
                         claim(checkpoints, group, &key, context, heart)?;
                     LaneStart { position: next_offset, claim: Some(claim) }
                 }
@@ -112,11 +112,12 @@ fn claim(
     context: &Context,
     heart: &Heart,
 ) -> Result<Claimed, Error> {
+    let claimant = Claimant { group, rank: Rank::Latest, topic_ids: &TopicIds::new() };
     loop {
         heart.beat();
-        let found = match checkpoints.claim(group, Rank::Latest, std::slice::from_ref(key)) {
+        let found = match checkpoints.claim(claimant, std::slice::from_ref(key)) {
             Ok(found) if found.first() == Some(&Found::Missing) => {
-                checkpoints.create(group, Rank::Latest, &[(key.clone(), 0)])
+                checkpoints.create(claimant, &[(key.clone(), 0)])
             }
             found => found,
         };
@@ -125,7 +126,7 @@ fn claim(
                 let Some(Found::Claimed(claimed)) = found.first() else {
                     return Err(Error::software("a checkpoint was not returned"));
                 };
-                return Ok(*claimed);
+                return Ok(claimed.clone());
             }
             Err(WriteError::Halt(error)) => return Err(error),
             Err(WriteError::Outage { message, .. }) => {

@@ -77,14 +77,40 @@ fn a_topic_that_was_made_anew_ends_the_run() {
     tidegate.stop();
     kafka().delete_topic(&world.name).unwrap();
     kafka().create_topic(&world.name, 1, &[]).unwrap();
-    produce(&world, &orders(0..3));
-    let exit = world.run_orders(&[]).wait();
-    assert_eq!(exit.code, Some(65), "{}", exit.log);
-    let last = exit.log.lines().last().unwrap();
-    for word in ["positions-recreated[0]", "checkpoint is 10", "at 3", "recreated"] {
-        assert!(last.contains(word), "'{word}' is not in: {last}");
+    // Shorter than the old one at first, then longer.
+    for end in [3, 30] {
+        let (_, high) = watermarks(&world, 0);
+        produce(&world, &orders(high..end));
+        let exit = world.run_orders(&[]).wait();
+        assert_eq!(exit.code, Some(65), "{}", exit.log);
+        let last = exit.log.lines().last().unwrap();
+        let words = ["positions-recreated[0]", "checkpoint is 10", "recreated", "topic_id to NULL"];
+        for word in words {
+            assert!(last.contains(word), "'{word}' is not in: {last}");
+        }
+        assert_eq!(world.count_orders(), 10);
     }
-    assert_eq!(world.count_orders(), 10);
+    // The way out that the message names.
+    world.sql.execute("UPDATE tidegate.checkpoints SET next_offset = 0, topic_id = NULL").unwrap();
+    let tidegate = world.run_orders(&[]);
+    await_orders(&world, 40);
+    tidegate.stop();
+}
+
+#[test]
+fn a_topic_that_is_made_anew_while_it_is_read_ends_the_run() {
+    let world = World::new("positions-recreated-live", 1);
+    produce(&world, &orders(0..10));
+    let tidegate = world.run_orders(&[]);
+    await_orders(&world, 10);
+    kafka().delete_topic(&world.name).unwrap();
+    kafka().create_topic(&world.name, 1, &[]).unwrap();
+    // As long as the old one, so that no offset is out of range.
+    produce(&world, &orders(100..110));
+    let exit = tidegate.wait();
+    assert_eq!(exit.code, Some(65), "{}", exit.log);
+    assert!(exit.log.contains("was recreated while it was being read"), "{}", exit.log);
+    assert_eq!(world.number("SELECT count(*) FROM orders WHERE order_id >= 100"), 0);
 }
 
 #[test]

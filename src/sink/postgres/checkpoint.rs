@@ -6,7 +6,7 @@ use tokio_postgres::{Row, types::ToSql};
 use super::{ddl, sqlstate::PgError};
 use crate::{
     lane::{Claim, LaneKey},
-    sink::{Claimed, Found, Group, Rank, Standing},
+    sink::{Claimant, Claimed, Found, Rank, Standing, TopicIds},
 };
 
 /// Only claims count up the epoch, and only the holder of the newest may move `next_offset` (see
@@ -15,17 +15,20 @@ use crate::{
 /// second half of the answer is of the lanes that were not claimed: in READ COMMITTED the UPDATE looks
 /// at a row that it had to wait for once more, as it is then.
 const CLAIM_SQL: &str = "\
-    WITH k AS (SELECT * FROM unnest($6::text[], $7::int4[], $8::text[]) AS k(topic, partition, target)), \
+    WITH k AS (SELECT * FROM unnest($6::text[], $7::int4[], $8::text[], $9::text[]) \
+        AS k(topic, partition, target, topic_id)), \
     claimed AS ( \
         UPDATE tidegate.checkpoints c \
-        SET epoch = c.epoch + 1, generation = $4, owner = $3, updated_at = now() FROM k \
+        SET epoch = c.epoch + 1, generation = $4, owner = $3, updated_at = now(), \
+            topic_id = coalesce(c.topic_id, k.topic_id) FROM k \
         WHERE c.consumer_group = $1 AND c.cluster_id = $2 \
           AND c.topic = k.topic AND c.partition = k.partition AND c.target = k.target \
           AND ($5 OR c.generation <= $4 OR (c.generation <= $4) IS NULL) \
-        RETURNING c.topic, c.partition, c.target, c.checkpoint_id, c.epoch, c.next_offset) \
-    SELECT topic, partition, target, checkpoint_id, epoch, next_offset FROM claimed \
+        RETURNING c.topic, c.partition, c.target, c.checkpoint_id, c.epoch, c.next_offset, \
+            c.topic_id) \
+    SELECT * FROM claimed \
     UNION ALL \
-    SELECT topic, partition, target, NULL, NULL, NULL \
+    SELECT topic, partition, target, NULL, NULL, NULL, NULL \
     FROM tidegate.checkpoints c JOIN k USING (topic, partition, target) \
     WHERE c.consumer_group = $1 AND c.cluster_id = $2 \
       AND (topic, partition, target) NOT IN (SELECT topic, partition, target FROM claimed)";
@@ -33,27 +36,20 @@ const CLAIM_SQL: &str = "\
 /// Two instances may both find no row; the one that comes second claims what the first has made, by
 /// the same rule.
 const CREATE_SQL: &str = "\
-    WITH k AS (SELECT * FROM unnest($6::text[], $7::int4[], $8::text[], $9::int8[]) \
-        AS k(topic, partition, target, next_offset)) \
-    INSERT INTO tidegate.checkpoints AS c \
-        (consumer_group, cluster_id, owner, generation, topic, partition, target, next_offset, epoch) \
-    SELECT $1, $2, $3, $4, topic, partition, target, next_offset, 1 FROM k \
+    WITH k AS (SELECT * FROM unnest($6::text[], $7::int4[], $8::text[], $9::text[], $10::int8[]) \
+        AS k(topic, partition, target, topic_id, next_offset)) \
+    INSERT INTO tidegate.checkpoints AS c (consumer_group, cluster_id, owner, generation, \
+        topic, partition, target, topic_id, next_offset, epoch) \
+    SELECT $1, $2, $3, $4, topic, partition, target, topic_id, next_offset, 1 FROM k \
     ON CONFLICT (consumer_group, cluster_id, topic, partition, target) DO UPDATE \
-        SET epoch = c.epoch + 1, generation = $4, owner = excluded.owner, updated_at = now() \
+        SET epoch = c.epoch + 1, generation = $4, owner = excluded.owner, updated_at = now(), \
+            topic_id = coalesce(c.topic_id, excluded.topic_id) \
         WHERE $5 OR c.generation <= $4 OR (c.generation <= $4) IS NULL \
-    RETURNING c.topic, c.partition, c.target, c.checkpoint_id, c.epoch, c.next_offset";
+    RETURNING c.topic, c.partition, c.target, c.checkpoint_id, c.epoch, c.next_offset, \
+        c.topic_id";
 
 const READ_SQL: &str = "\
     SELECT checkpoint_id, next_offset, epoch FROM tidegate.checkpoints WHERE checkpoint_id = ANY($1)";
-
-/// Who claims.
-#[derive(Clone, Copy)]
-pub(super) struct Claimant<'a> {
-    pub(super) group: &'a Group,
-    pub(super) rank: Rank,
-    /// Shown to people, not compared.
-    pub(super) owner: &'a str,
-}
 
 /// Makes the schema, the checkpoints and the dead letters, where they are missing.
 ///
@@ -63,7 +59,7 @@ pub(super) async fn ensure_schema(client: &mut Object) -> Result<(), PgError> {
     let failed = |error: tokio_postgres::Error| PgError::from_driver(&error);
     let is_current = "SELECT to_regclass('tidegate.dead_letters') IS NOT NULL AND EXISTS ( \
         SELECT FROM pg_attribute WHERE attrelid = to_regclass('tidegate.checkpoints') \
-        AND attname = 'generation' AND NOT attisdropped)";
+        AND attname = 'topic_id' AND NOT attisdropped)";
     if client.query_one(is_current, &[]).await.map_err(failed)?.get(0) {
         return Ok(());
     }
@@ -82,10 +78,11 @@ pub(super) async fn ensure_schema(client: &mut Object) -> Result<(), PgError> {
 pub(super) async fn claim(
     client: &Object,
     claimant: Claimant<'_>,
+    owner: &str,
     lanes: &[LaneKey],
 ) -> Result<Vec<Found>, PgError> {
-    let keys = Keys::new(lanes.iter());
-    let rows = ask(client, CLAIM_SQL, claimant, &keys.parameters()).await?;
+    let keys = Keys::new(lanes.iter(), claimant.topic_ids);
+    let rows = ask(client, CLAIM_SQL, claimant, owner, &keys.parameters()).await?;
     Ok(lanes.iter().map(|lane| find(&rows, lane)).collect())
 }
 
@@ -96,13 +93,14 @@ pub(super) async fn claim(
 pub(super) async fn create(
     client: &Object,
     claimant: Claimant<'_>,
+    owner: &str,
     lanes: &[(LaneKey, i64)],
 ) -> Result<Vec<Found>, PgError> {
-    let keys = Keys::new(lanes.iter().map(|(lane, _)| lane));
+    let keys = Keys::new(lanes.iter().map(|(lane, _)| lane), claimant.topic_ids);
     let offsets: Vec<i64> = lanes.iter().map(|(_, offset)| *offset).collect();
     let mut parameters = keys.parameters().to_vec();
     parameters.push(&offsets);
-    let rows = ask(client, CREATE_SQL, claimant, &parameters).await?;
+    let rows = ask(client, CREATE_SQL, claimant, owner, &parameters).await?;
     // A row that is there, and was not to be claimed, is not returned.
     let outranked = |found| if found == Found::Missing { Found::Outranked } else { found };
     Ok(lanes.iter().map(|(lane, _)| outranked(find(&rows, lane))).collect())
@@ -132,9 +130,10 @@ async fn ask(
     client: &Object,
     sql: &str,
     claimant: Claimant<'_>,
+    owner: &str,
     keys: &[&(dyn ToSql + Sync)],
 ) -> Result<Vec<Row>, PgError> {
-    let Claimant { group, rank, owner } = claimant;
+    let Claimant { group, rank, .. } = claimant;
     let (generation, is_confirmed) = match rank {
         Rank::Latest => (None, true),
         Rank::Generation(generation) => (Some(generation), false),
@@ -151,19 +150,22 @@ struct Keys<'a> {
     topics: Vec<&'a str>,
     partitions: Vec<i32>,
     targets: Vec<&'a str>,
+    topic_ids: Vec<Option<&'a str>>,
 }
 
 impl<'a> Keys<'a> {
-    fn new(lanes: impl Iterator<Item = &'a LaneKey> + Clone) -> Self {
+    fn new(lanes: impl Iterator<Item = &'a LaneKey> + Clone, topic_ids: &'a TopicIds) -> Self {
+        let topic_id = |lane: &LaneKey| topic_ids.get(&lane.topic).map(String::as_str);
         Self {
+            topic_ids: lanes.clone().map(topic_id).collect(),
             topics: lanes.clone().map(|lane| &*lane.topic).collect(),
             partitions: lanes.clone().map(|lane| lane.partition).collect(),
             targets: lanes.map(|lane| &*lane.target).collect(),
         }
     }
 
-    fn parameters(&self) -> [&(dyn ToSql + Sync); 3] {
-        [&self.topics, &self.partitions, &self.targets]
+    fn parameters(&self) -> [&(dyn ToSql + Sync); 4] {
+        [&self.topics, &self.partitions, &self.targets, &self.topic_ids]
     }
 }
 
@@ -177,7 +179,7 @@ fn find(rows: &[Row], lane: &LaneKey) -> Found {
     match row.get::<_, Option<i64>>(3) {
         Some(checkpoint_id) => {
             let claim = Claim { checkpoint_id, epoch: row.get(4) };
-            Found::Claimed(Claimed { next_offset: row.get(5), claim })
+            Found::Claimed(Claimed { next_offset: row.get(5), claim, topic_id: row.get(6) })
         }
         None => Found::Outranked,
     }

@@ -29,12 +29,14 @@ CREATE TABLE IF NOT EXISTS tidegate.checkpoints (
     next_offset    bigint NOT NULL CHECK (next_offset >= 0),
     epoch          bigint NOT NULL,
     generation     integer,
+    topic_id       text,
     owner          text NOT NULL,
     updated_at     timestamptz NOT NULL DEFAULT now(),
     UNIQUE (consumer_group, cluster_id, topic, partition, target)
 ) WITH (fillfactor = 50);
--- Version 0.1 had no generation.
+-- Earlier builds did not know of these.
 ALTER TABLE tidegate.checkpoints ADD COLUMN IF NOT EXISTS generation integer;
+ALTER TABLE tidegate.checkpoints ADD COLUMN IF NOT EXISTS topic_id text;
 CREATE TABLE IF NOT EXISTS tidegate.dead_letters (
     consumer_group   text NOT NULL,
     cluster_id       text NOT NULL,

@@ -3,8 +3,7 @@
 use std::sync::Arc;
 
 use super::{
-    Shared, catalog,
-    checkpoint::{self, Claimant},
+    Shared, catalog, checkpoint,
     column::{Column, Feed},
     connect,
     encode::RowEncoder,
@@ -17,7 +16,7 @@ use crate::{
     record::Record,
     rejection::{Reason, Rejection},
     row::Row,
-    sink::{Checkpoints, Encoder, Found, Group, Rank, Standing, Target, TargetId, WriteError},
+    sink::{Checkpoints, Claimant, Encoder, Found, Standing, Target, TargetId, WriteError},
 };
 
 /// An opened table.
@@ -130,24 +129,18 @@ impl Target for PgTarget {
 }
 
 impl Checkpoints for PgTarget {
-    fn claim(
-        &self,
-        group: &Group,
-        rank: Rank,
-        lanes: &[LaneKey],
-    ) -> Result<Vec<Found>, WriteError> {
-        let claimant = Claimant { group, rank, owner: &self.shared.owner };
-        self.ask(async |connection| checkpoint::claim(connection, claimant, lanes).await)
+    fn claim(&self, claimant: Claimant<'_>, lanes: &[LaneKey]) -> Result<Vec<Found>, WriteError> {
+        let owner = &self.shared.owner;
+        self.ask(async |connection| checkpoint::claim(connection, claimant, owner, lanes).await)
     }
 
     fn create(
         &self,
-        group: &Group,
-        rank: Rank,
+        claimant: Claimant<'_>,
         lanes: &[(LaneKey, i64)],
     ) -> Result<Vec<Found>, WriteError> {
-        let claimant = Claimant { group, rank, owner: &self.shared.owner };
-        self.ask(async |connection| checkpoint::create(connection, claimant, lanes).await)
+        let owner = &self.shared.owner;
+        self.ask(async |connection| checkpoint::create(connection, claimant, owner, lanes).await)
     }
 
     fn read(&self, claims: &[Claim]) -> Result<Vec<Option<Standing>>, WriteError> {

@@ -11,6 +11,7 @@ mod mend;
 mod partition;
 mod poller;
 mod position;
+mod topic_id;
 mod watermark;
 
 use std::{

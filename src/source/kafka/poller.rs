@@ -119,8 +119,9 @@ impl Poller {
     fn start_companions(&mut self) -> Result<(), Error> {
         let watermarks = Watermarks {
             consumer: Arc::clone(&self.consumer),
-            topics: self.routes.iter().flat_map(|route| route.topics.clone()).collect(),
+            topics: self.routes.iter().flat_map(|r| &r.topics).map(|t| Arc::from(&**t)).collect(),
             status: Arc::clone(&self.context.status),
+            shutdown: self.context.shutdown.clone(),
             ended: Arc::clone(&self.ended),
         };
         let audit = Audit {

@@ -18,14 +18,14 @@ use rdkafka::{
     topic_partition_list::TopicPartitionListElem,
 };
 
-use super::{ASK_MAX, client::Client, member, partition::shown};
+use super::{ASK_MAX, client::Client, member, partition::shown, topic_id::topic_ids};
 use crate::{
     config::Start,
     error::{Error, ErrorKind},
     lane::LaneKey,
     metrics,
     route::{LaneStart, Route},
-    sink::{Checkpoints, Claimed, Found, Group, Rank, WriteError},
+    sink::{Checkpoints, Claimant, Claimed, Found, Group, Rank, WriteError},
 };
 
 const PAUSE: Duration = Duration::from_millis(300);
@@ -121,8 +121,13 @@ impl Positions {
         keys: &[LaneKey],
         note: &dyn Fn(&str),
     ) -> Result<Option<Vec<Option<LaneStart>>>, Error> {
+        let mut topics: Vec<Arc<str>> = keys.iter().map(|key| Arc::clone(&key.topic)).collect();
+        topics.dedup();
+        let asked = self.ask(note, || Ok(topic_ids(&self.consumer, &topics, ASK_MAX)?))?;
+        let Some(topic_ids) = asked else { return Ok(None) };
+        let claimant = |rank| Claimant { group: &self.group, rank, topic_ids: &topic_ids };
         let claim = |rank| {
-            self.ask(note, || checkpoints.claim(&self.group, rank, keys).map_err(Trouble::Sink))
+            self.ask(note, || checkpoints.claim(claimant(rank), keys).map_err(Trouble::Sink))
         };
         let Some(mut found) = claim(Rank::Generation(self.generation))? else { return Ok(None) };
         // Looked up after the claim, which may have waited: the owner before may have gone on.
@@ -143,16 +148,18 @@ impl Positions {
                 }
             }
         }
-        if !self.make_missing(checkpoints, keys, &known, &mut found, note)? {
+        let rank = claimant(Rank::Generation(self.generation));
+        if !self.make_missing(checkpoints, rank, keys, &known, &mut found, note)? {
             return Ok(None);
         }
         for ((key, known), found) in keys.iter().zip(&known).zip(&found) {
-            if let Found::Claimed(Claimed { next_offset, .. }) = found {
-                check(key, *next_offset, known, "its checkpoint")?;
+            if let Found::Claimed(claimed) = found {
+                check_topic(key, claimed, topic_ids.get(&key.topic), known.low)?;
+                check(key, claimed.next_offset, known, "its checkpoint")?;
             }
         }
         let start = |found: &Found| match found {
-            Found::Claimed(Claimed { next_offset, claim }) => {
+            Found::Claimed(Claimed { next_offset, claim, .. }) => {
                 Some(LaneStart { position: *next_offset, claim: Some(*claim) })
             }
             Found::Missing | Found::Outranked => None,
@@ -175,6 +182,7 @@ impl Positions {
     fn make_missing(
         &self,
         checkpoints: &dyn Checkpoints,
+        claimant: Claimant<'_>,
         keys: &[LaneKey],
         known: &[Known],
         found: &mut [Found],
@@ -190,9 +198,8 @@ impl Positions {
         if missing.is_empty() {
             return Ok(true);
         }
-        let rank = Rank::Generation(self.generation);
-        let made = self
-            .ask(note, || checkpoints.create(&self.group, rank, &missing).map_err(Trouble::Sink))?;
+        let made =
+            self.ask(note, || checkpoints.create(claimant, &missing).map_err(Trouble::Sink))?;
         let Some(made) = made else { return Ok(false) };
         let holes = found.iter_mut().filter(|found| **found == Found::Missing);
         holes.zip(made).for_each(|(hole, made)| *hole = made);
@@ -336,6 +343,29 @@ impl From<KafkaError> for Trouble {
     fn from(error: KafkaError) -> Self {
         Self::Kafka(error)
     }
+}
+
+/// A checkpoint must be of the topic that is there now.
+fn check_topic(
+    key: &LaneKey,
+    claimed: &Claimed,
+    id: Option<&String>,
+    low: i64,
+) -> Result<(), Error> {
+    let Claimed { next_offset, topic_id, .. } = claimed;
+    let (Some(old), Some(new)) = (topic_id, id) else { return Ok(()) };
+    if old == new {
+        return Ok(());
+    }
+    let lane = shown(key);
+    Err(Error::new(
+        ErrorKind::Data,
+        format!(
+            "{lane}: its checkpoint is {next_offset} of a topic with the id {old}, but the topic was \
+             recreated and has the id {new}. To read the new one from its beginning, set next_offset \
+             to {low} and topic_id to NULL (see \"positions\" in the README)"
+        ),
+    ))
 }
 
 /// A position must lie in the partition: one that does not is never replaced silently.

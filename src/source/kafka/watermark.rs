@@ -1,4 +1,5 @@
-//! Asks the brokers for the ends of the partitions, so that lag is right whatever the fetching does.
+//! Asks the brokers for the ends of the partitions, so that lag is right whatever the fetching does;
+//! and now and then whether the topics are still the same.
 //!
 //! The client's own statistics know the end only as of its last fetch: while a partition is held back
 //! by a slow sink nothing is fetched, and the lag would seem to stand still. The question goes out on
@@ -18,24 +19,42 @@ use rdkafka::{
     error::KafkaResult,
 };
 
-use super::client::Client;
-use crate::{lane::Lane, status::Status, watchdog::Heart};
+use super::{client::Client, topic_id::topic_ids};
+use crate::{
+    error::{Error, ErrorKind},
+    lane::Lane,
+    shutdown::Shutdown,
+    sink::TopicIds,
+    status::Status,
+    watchdog::Heart,
+};
 
 const INTERVAL: Duration = Duration::from_secs(1);
 const PAUSE: Duration = Duration::from_millis(50);
 const ASK_MAX: Duration = Duration::from_secs(3);
+/// Rounds between two looks at the topics' ids.
+const ID_ROUNDS: u32 = 5;
 
 pub(super) struct Watermarks {
     pub(super) consumer: Arc<BaseConsumer<Client>>,
-    pub(super) topics: Vec<String>,
+    pub(super) topics: Vec<Arc<str>>,
     pub(super) status: Arc<Status>,
+    pub(super) shutdown: Shutdown,
     pub(super) ended: Arc<AtomicBool>,
 }
 
 impl Watermarks {
     pub(super) fn run(self, heart: &Heart) {
-        while !self.ended.load(Relaxed) {
+        let mut ids = TopicIds::new();
+        for round in 0u32.. {
+            if self.ended.load(Relaxed) {
+                return;
+            }
             heart.beat();
+            if round.is_multiple_of(ID_ROUNDS) {
+                self.compare_ids(&mut ids);
+                heart.beat();
+            }
             if let Err(error) = self.ask() {
                 tracing::debug!("the ends of the partitions are not known: {error}");
             }
@@ -47,9 +66,27 @@ impl Watermarks {
         }
     }
 
+    /// A topic that was made anew under the same name is another one: the client would read it from
+    /// the old one's offset on, if it is long enough.
+    fn compare_ids(&self, known: &mut TopicIds) {
+        let Ok(found) = topic_ids(&self.consumer, &self.topics, ASK_MAX) else { return };
+        for (topic, id) in found {
+            let known = known.entry(Arc::clone(&topic)).or_insert_with(|| id.clone());
+            if *known != id {
+                self.shutdown.fail(Error::new(
+                    ErrorKind::Data,
+                    format!(
+                        "topic {topic} was recreated while it was being read: its id was {known} and \
+                         is {id}. See \"positions\" in the README for the way on"
+                    ),
+                ));
+            }
+        }
+    }
+
     fn ask(&self) -> KafkaResult<()> {
         let lanes: Vec<Arc<Lane>> = self.status.lanes();
-        let mine = lanes.iter().filter(|lane| self.topics.iter().any(|t| **t == *lane.key.topic));
+        let mine = lanes.iter().filter(|lane| self.topics.contains(&lane.key.topic));
         let mut list = TopicPartitionList::new();
         for lane in mine.clone() {
             let (topic, partition) = (&*lane.key.topic, lane.key.partition);
