@@ -14,6 +14,7 @@
 mod disk;
 mod error;
 mod home;
+mod http;
 mod kafka;
 mod port;
 mod postgres;
@@ -25,6 +26,7 @@ mod runtime;
 
 pub use disk::Disk;
 pub use error::{Error, Result};
+pub use http::http_get;
 pub use kafka::{Broker, Kafka, KafkaOptions};
 pub use port::free_port;
 pub use postgres::{Client, Postgres, PostgresOptions, StopMode};
