@@ -27,7 +27,6 @@ const RESTART_PAUSE: Duration = Duration::from_millis(500);
 const SAMPLE_INTERVAL: Duration = Duration::from_millis(500);
 /// How long a stop may take: the drain (5 s here), the last commit (5 s), the consumer's close.
 const STOP_MAX: Duration = Duration::from_secs(30);
-const SETTLE_MAX: Duration = Duration::from_secs(10);
 /// Codes that the README calls not worth a restart, and the end that nobody asked for.
 const FINAL_CODES: [i32; 5] = [0, 64, 65, 77, 78];
 
@@ -196,22 +195,23 @@ impl Fleet {
         }
     }
 
-    /// Waits until nothing is in flight and every lane balances, then ends all of them in order.
-    pub(crate) fn finish(&self, findings: &Findings) -> Result<(), Error> {
-        for (slot, _) in self.slots.iter().enumerate() {
-            let Some(instance) = self.instance(slot) else { continue };
-            let settled = within(SETTLE_MAX, "a tidegate with nothing in flight", || {
-                let status = instance.status().ok_or("it does not answer")?;
-                if Lanes::of(&status) == Lanes::default() {
-                    Ok(())
-                } else {
-                    Err(status.to_string())
-                }
-            });
-            if let Err(error) = settled {
-                findings.add(format!("tidegate-{}: {error}", instance.number));
+    /// Waits until all are as if nothing had happened: ready, with nothing in flight, every lane in
+    /// balance. Instances that end meanwhile are for the supervisor.
+    pub(crate) fn await_rest(&self, limit: Duration) -> Result<(), Error> {
+        within(limit, "every tidegate is ready and at rest", || {
+            let statuses = self.statuses();
+            let is_at_rest =
+                |status: &Value| status["ready"] == true && Lanes::of(status) == Lanes::default();
+            match statuses.iter().find(|(_, status)| !is_at_rest(status)) {
+                Some((number, status)) => Err(format!("tidegate-{number}: {status}")),
+                None if statuses.len() < self.len() => Err("one does not answer".to_owned()),
+                None => Ok(()),
             }
-        }
+        })
+    }
+
+    /// Ends all of them in order.
+    pub(crate) fn finish(&self, findings: &Findings) -> Result<(), Error> {
         (0..self.slots.len()).try_for_each(|slot| self.end(slot, findings))
     }
 }

@@ -114,6 +114,7 @@ fn under_load(
         // What is still to be written may need a restart.
         let ledger = produced.map_err(|_| Error::Panicked).and_then(ledger_of);
         note(ledger.as_ref().map_or(Ok(()), |ledger| await_end(scene, ledger)));
+        note(fleet.await_rest(RECOVER_MAX));
         stop.store(true, Relaxed);
         note(supervisor.join().unwrap_or(Err(Error::Panicked)));
         note(sampler.join().map_err(|_| Error::Panicked));
