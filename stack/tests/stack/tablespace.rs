@@ -10,7 +10,8 @@ fn server_with_a_disk() -> Option<(Postgres, Disk)> {
     let disk = match postgres.create_tablespace("small", BYTES) {
         Err(error @ Error::NotMounted { .. }) if !nix::unistd::geteuid().is_root() => {
             // Past the capture of the test harness, so that it is seen.
-            writeln!(std::io::stderr(), "NOT TESTED: a full disk: {error}").unwrap();
+            let notice = format!("NOT TESTED: a full disk: {error}\n");
+            std::io::stderr().write_all(notice.as_bytes()).unwrap();
             return None;
         }
         mounted => mounted.unwrap(),
