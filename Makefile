@@ -4,13 +4,19 @@
 ROWS ?= 2000000
 ROUNDS ?= 3
 
+# How long `make torture` injects faults, and what decides them: a seed, or with PLAN=kill=300,commit=100
+# exactly these instead of MINUTES. Without a SEED there is a new one, which the output tells.
+MINUTES ?= 10
+SEED ?=
+PLAN ?=
+
 # Where rustup puts cargo, for the first run after scripts/setup.sh has installed it.
 export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
 
 BIN := target/release
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo up down test lint mutants bench bench-drain
+.PHONY: help setup build demo up down test torture lint mutants bench bench-drain
 
 help: ## List these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -45,6 +51,9 @@ test: build lint ## Check the style and run every test, against real Kafka and P
 	cargo test --release --features failpoints --test failpoints
 	@scripts/mutants.sh --check
 	@if [ -x scripts/check-compose.sh ]; then scripts/check-compose.sh; fi
+
+torture: build ## Inject faults at random for MINUTES, by SEED, and prove that nothing is lost or doubled
+	@$(BIN)/torture --minutes $(MINUTES) $(if $(SEED),--seed $(SEED)) $(if $(PLAN),--plan $(PLAN))
 
 lint: ## Check the formatting, and clippy
 	cargo fmt --all --check

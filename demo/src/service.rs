@@ -2,8 +2,6 @@
 
 use std::{
     env, fs,
-    io::{self, Read, Write},
-    net::TcpStream,
     path::{Path, PathBuf},
     process::Command,
     time::Duration,
@@ -119,25 +117,11 @@ impl Service {
     }
 
     fn get(&self, path: &'static str) -> Result<String, Error> {
-        let answer = self.ask(path).map_err(|source| Error::Http {
-            address: self.address.clone(),
-            path,
-            source,
-        })?;
-        match answer.split_once("\r\n\r\n") {
-            Some((head, body)) if head.starts_with("HTTP/1.0 200") => Ok(body.to_owned()),
-            _ => Err(Error::Answer { path, got: answer }),
+        let answer = stack::http_get(&self.address, path, HTTP_LIMIT);
+        match answer {
+            Ok((200, body)) => Ok(body),
+            Ok((_, got)) => Err(Error::Answer { path, got }),
+            Err(source) => Err(Error::Http { address: self.address.clone(), path, source }),
         }
-    }
-
-    /// HTTP/1.0, whose answers come in one piece and end with the connection.
-    fn ask(&self, path: &str) -> io::Result<String> {
-        let mut stream = TcpStream::connect(&self.address)?;
-        stream.set_read_timeout(Some(HTTP_LIMIT))?;
-        stream.set_write_timeout(Some(HTTP_LIMIT))?;
-        write!(stream, "GET {path} HTTP/1.0\r\nHost: {}\r\n\r\n", self.address)?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer)?;
-        Ok(answer)
     }
 }
