@@ -27,6 +27,12 @@ pub enum Error {
     #[error("cannot {action} {}", .path.display())]
     Io { action: &'static str, path: PathBuf, source: io::Error },
 
+    #[error(
+        "cannot mount a disk of limited size on {}; only root may, and not in every container",
+        .path.display()
+    )]
+    NotMounted { path: PathBuf, source: nix::Error },
+
     #[error("{name} ended with {status}; the end of its log:\n{log_tail}")]
     Exited { name: String, status: ExitStatus, log_tail: String },
 

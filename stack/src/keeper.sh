@@ -42,4 +42,7 @@ done
 segment=$(sed -n '7s/.* //p' "$home/data/postmaster.pid" 2>/dev/null)
 [ -z "$segment" ] || ipcrm -m "$segment" 2>/dev/null
 
-[ "$fate" = keep ] || rm -rf -- "$home"
+# Nobody is left to use them. Without any, the pattern stands for itself and is no file.
+umount "$home"/disks/* 2>/dev/null
+
+[ "$fate" = keep ] || rm -rf --one-file-system -- "$home"

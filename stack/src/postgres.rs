@@ -3,6 +3,8 @@
 mod client;
 mod install;
 mod settings;
+mod standby;
+mod tablespace;
 
 use std::{
     fs,
@@ -27,6 +29,7 @@ const START_LIMIT: Duration = Duration::from_secs(90);
 const STOP_LIMIT: Duration = Duration::from_secs(60);
 const USER: &str = "tidegate";
 const PASSWORD: &str = "tidegate";
+const DATA: &str = "data";
 const SOCKETS: &str = "sockets";
 const DATABASE: &str = "tidegate";
 
@@ -53,6 +56,7 @@ pub struct Postgres {
     home: Home,
     install: Install,
     port: u16,
+    settings: Vec<(String, String)>,
     process: Process,
 }
 
@@ -62,20 +66,31 @@ impl Postgres {
         let install = Install::find()?;
         let home = Home::open("postgres", options.data_dir.as_deref())?;
         install.check_access(home.path())?;
-        let data = home.path().join("data");
-        let port = free_port()?;
+        let data = home.path().join(DATA);
         if !data.join("PG_VERSION").exists() {
             init(&install, home.path(), &data)?;
         }
+        let postgres = Self::launch(home, install, free_port()?, options.settings)?;
+        postgres.create_default_database()?;
+        Ok(postgres)
+    }
+
+    /// Starts a server on the data in `home`.
+    fn launch(
+        home: Home,
+        install: Install,
+        port: u16,
+        settings: Vec<(String, String)>,
+    ) -> Result<Self> {
+        let data = home.path().join(DATA);
         let sockets = home.path().join(SOCKETS);
         fs::create_dir_all(&sockets).map_err(Error::io("create", &sockets))?;
         install.give(&sockets)?;
-        settings::write(&data, settings::socket_folder(&sockets), port, &options.settings)?;
+        settings::write(&data, settings::socket_folder(&sockets), port, &settings)?;
 
         let process = Process::new("postgres", data, home.path().join("postgres.log"));
-        let postgres = Self { home, install, port, process };
+        let postgres = Self { home, install, port, settings, process };
         postgres.start_again()?;
-        postgres.create_default_database()?;
         Ok(postgres)
     }
 
@@ -127,7 +142,7 @@ impl Postgres {
     /// Starts a stopped or killed server on the same data and port; returns when it answers.
     pub fn start_again(&self) -> Result<()> {
         let mut command = self.install.command("postgres");
-        command.arg("-D").arg(self.home.path().join("data"));
+        command.arg("-D").arg(self.home.path().join(DATA));
         self.process.spawn(command)?;
         self.process.wait_until_ready(START_LIMIT, || {
             self.client_of("postgres").map(drop).map_err(|error| describe(&error))
@@ -211,14 +226,19 @@ fn init(install: &Install, home: &Path, data: &Path) -> Result<()> {
         .arg(&password)
         .arg("-D")
         .arg(data);
-    let output = command.output().map_err(Error::io("start", command.get_program()))?;
+    let done = run_to_its_end("initdb", &mut command);
     fs::remove_file(&password).map_err(Error::io("delete", &password))?;
+    done
+}
+
+fn run_to_its_end(name: &str, command: &mut Command) -> Result<()> {
+    let output = command.output().map_err(Error::io("start", command.get_program()))?;
     if output.status.success() {
         return Ok(());
     }
     let log = [&output.stdout[..], &output.stderr[..]].concat();
     Err(Error::Exited {
-        name: "initdb".into(),
+        name: name.into(),
         status: output.status,
         log_tail: String::from_utf8_lossy(&log).into_owned(),
     })

@@ -15,7 +15,7 @@ use crate::{Error, Result};
 
 const DEBIAN: &str = "/usr/lib/postgresql";
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Install {
     binaries: PathBuf,
     /// Only when this process is root.
@@ -45,6 +45,11 @@ impl Install {
             .arg("--clear-groups")
             .arg(program);
         command
+    }
+
+    /// Whom the binaries run as, where that is not this process's own user.
+    pub(super) fn user(&self) -> Option<&User> {
+        self.user.as_ref()
     }
 
     /// Hands a file or folder to the user that the binaries run as.

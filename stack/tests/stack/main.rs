@@ -8,3 +8,5 @@ mod owner;
 mod postgres;
 mod program;
 mod proxy;
+mod standby;
+mod tablespace;
