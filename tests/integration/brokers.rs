@@ -61,6 +61,8 @@ fn all_brokers_away_are_waited_out_within_memory() {
     let mut tidegate = world.run_orders(&[]);
     world.await_more_orders_than(0);
     kafka.brokers().iter().for_each(|broker| broker.kill().unwrap());
+    // The session runs out, and nobody can give partitions.
+    tidegate.await_degraded("source shop has no assignment yet");
     tidegate.watch_memory(Duration::from_secs(20), RSS_MAX_MIB);
     kafka.start_again().unwrap();
     let took = await_rows_again(&world);
@@ -99,6 +101,28 @@ fn a_coordinator_that_is_killed_leaves_its_group_to_another_which_gets_the_commi
     tidegate.assert_conservation();
     tidegate.stop();
     world.assert_complete(&ledger, 53);
+}
+
+#[test]
+fn sigterm_ends_in_time_while_all_brokers_are_away() {
+    let kafka = fragile_kafka();
+    let world = World::on_brokers(&kafka, "brokers-away-sigterm", PARTITIONS);
+    let load = start_load(&world, orders_profile(54), RATE);
+    let mut tidegate = world.run_orders(&["shutdown.drain=1s"]);
+    world.await_more_orders_than(0);
+    tidegate.await_ready();
+    kafka.brokers().iter().for_each(|broker| broker.kill().unwrap());
+    let exit = tidegate.terminate();
+    assert_eq!(exit.code, Some(0), "{}", exit.log);
+    assert!(exit.took < Duration::from_secs(1 + 10), "{:?}\n{}", exit.took, exit.log);
+    kafka.start_again().unwrap();
+    // What could not be committed is in the checkpoints.
+    let mut tidegate = world.run_orders(&[]);
+    let ledger = load.finish();
+    world.await_checkpoints(&ledger, TARGET);
+    tidegate.assert_conservation();
+    tidegate.stop();
+    world.assert_exact(&ledger, 54);
 }
 
 #[test]

@@ -94,6 +94,26 @@ fn records_of_aborted_transactions_do_not_become_rows_and_hold_nothing_up() {
     assert_eq!(world.number(committed), 15);
 }
 
+#[test]
+fn the_lag_of_a_topic_that_ends_with_an_aborted_transaction_is_none() {
+    let world = World::new("gaps-transactions-lag", 1);
+    let mut tidegate = world.run_orders(&[]);
+    let transactions = Transactions::new(&world);
+    transactions.commit(0..5);
+    transactions.abort(5..10);
+    await_orders(&world, 5);
+    let (_, high) = watermarks(&world, 0);
+    assert_eq!(high, 12);
+    eventually("no lag", || {
+        let status = tidegate.status();
+        match status["lag_records"].as_i64() {
+            Some(0) if status["lanes"][0]["high_watermark"] == 12 => Ok(()),
+            _ => Err(status["lanes"].to_string()),
+        }
+    });
+    tidegate.stop();
+}
+
 /// The offsets that a plain consumer is given.
 fn offsets_in_topic(world: &World) -> Vec<i64> {
     let consumer: BaseConsumer = ClientConfig::new()

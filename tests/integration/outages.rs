@@ -333,3 +333,17 @@ fn a_fail_over_to_the_other_host_of_the_url_is_waited_out() {
     flow.resume();
     flow.finish();
 }
+
+/// Nobody waits for the questions beside the data path: the claim's, and the audit's.
+#[test]
+fn sigterm_ends_in_time_while_the_database_stalls() {
+    let world = World::new("outage-stall-sigterm", 4);
+    let (proxy, config) = world.behind_proxy(&world.orders_config());
+    let mut flow = Flow::start(world, &config, &["shutdown.drain=1s"]);
+    proxy.stall();
+    // The audit asks every 5 s, and would wait for 10 s.
+    flow.tidegate.watch_memory(Duration::from_secs(6), RSS_MAX_MIB);
+    let exit = flow.tidegate.terminate();
+    assert_eq!(exit.code, Some(0), "{}", exit.log);
+    assert!(exit.took < Duration::from_secs(1 + 10), "{:?}\n{}", exit.took, exit.log);
+}
