@@ -114,6 +114,11 @@ impl Kafka {
         self.admin.create_topic(name, partitions, self.brokers.len() as i32, settings)
     }
 
+    /// Gives a topic so many partitions in all, and returns when every one has a leader.
+    pub fn add_partitions(&self, name: &str, partitions: i32) -> Result<()> {
+        self.admin.add_partitions(name, partitions)
+    }
+
     /// Deletes a topic and returns when the brokers no longer list it.
     pub fn delete_topic(&self, name: &str) -> Result<()> {
         self.admin.delete_topic(name)

@@ -6,13 +6,17 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod brokers;
 mod claims;
 mod cli;
 mod delivery;
 mod fanout;
 mod faults;
 mod files;
+mod gaps;
 mod ingest;
+mod membership;
+mod outages;
 mod positions;
 mod rebalance;
 mod rejections;

@@ -164,3 +164,77 @@ fn a_commit_that_failed_is_made_good_at_the_end() {
     tidegate.stop();
     assert_eq!(committed(&world, 1)[&0], Some(20));
 }
+
+#[test]
+fn records_that_retention_takes_from_under_a_running_process_end_it_after_those_before_them() {
+    let world = World::new("positions-retention-running", 1);
+    let note = "x".repeat(2_000);
+    let large = |n| Message::json(&format!(r#"{{"order_id":{n},"amount":1,"note":"{note}"}}"#));
+    let end = 20_000;
+    produce(&world, &(0..end).map(large).collect::<Vec<_>>());
+    // With nowhere to go, it fetches no more than the smallest budget holds, of 40 MB.
+    let lock = world.lock("orders");
+    let tidegate = world.run_orders(&["memory.budget=16MiB"]);
+    world.await_waiting("COPY %");
+    delete_records_before(&world, 0, end - 10);
+    lock.execute("ROLLBACK").unwrap();
+    let exit = tidegate.wait();
+    assert_eq!(exit.code, Some(65), "{}", exit.log);
+    let last = exit.log.lines().last().unwrap();
+    assert!(last.contains("positions-retention-running[0]"), "{last}");
+    assert!(last.contains("is not there any more"), "{last}");
+    // A silent reset would go on with the ten that are left, or be at the end.
+    let offsets = world.offsets(0);
+    assert_eq!(offsets, (0..offsets.len() as i64).collect::<Vec<_>>());
+    assert!(offsets.len() < end as usize / 2, "{} were fetched", offsets.len());
+    assert_eq!(world.checkpoint(0), offsets.len() as i64);
+}
+
+#[test]
+fn a_topic_that_is_made_anew_and_shorter_under_a_running_process_ends_it() {
+    let world = World::new("positions-recreated-running", 1);
+    produce(&world, &orders(0..10));
+    let tidegate = world.run_orders(&[]);
+    await_orders(&world, 10);
+    kafka().delete_topic(&world.name).unwrap();
+    kafka().create_topic(&world.name, 1, &[]).unwrap();
+    produce(&world, &orders(0..3));
+    let exit = tidegate.wait();
+    assert_eq!(exit.code, Some(65), "{}", exit.log);
+    assert_eq!(world.count_orders(), 10);
+    assert_eq!(world.checkpoint(0), 10);
+}
+
+/// Read from its beginning, however the first positions were found: what came to it before the
+/// group heard of it is not older than `start`.
+fn add_partition(name: &str, sets: &[&str]) {
+    let world = World::new(name, 1);
+    produce(&world, &orders(0..5));
+    let refresh = "sources.shop.properties.topic.metadata.refresh.interval.ms=1000";
+    let sets = [&["sources.shop.start=latest", refresh], sets].concat();
+    let mut tidegate = world.run_orders(&sets);
+    tidegate.await_partitions(1);
+    produce(&world, &orders(5..10));
+    await_orders(&world, 5);
+    kafka().add_partitions(&world.name, 2).unwrap();
+    let later = |n| Message { partition: 1, ..order(n) };
+    produce(&world, &(10..20).map(later).collect::<Vec<_>>());
+    tidegate.await_partitions(2);
+    produce(&world, &(20..30).map(later).collect::<Vec<_>>());
+    await_orders(&world, 25);
+    assert_eq!(world.offsets(0), (5..10).collect::<Vec<_>>());
+    assert_eq!(world.offsets(1), (0..20).collect::<Vec<_>>());
+    tidegate.assert_conservation();
+    tidegate.stop();
+}
+
+#[test]
+fn a_partition_that_is_added_while_it_runs_is_read_from_its_beginning_in_exactly_once() {
+    add_partition("positions-added-exactly-once", &[]);
+}
+
+#[test]
+fn a_partition_that_is_added_while_it_runs_is_read_from_its_beginning_in_at_least_once() {
+    let at_least_once = "routes[0].to[0].delivery=at-least-once";
+    add_partition("positions-added-at-least-once", &[at_least_once]);
+}

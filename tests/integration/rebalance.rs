@@ -6,26 +6,16 @@ use nix::sys::signal::Signal;
 use stack::Client;
 
 use crate::support::{
-    Chance, RunningLoad, Tidegate, World, eventually, orders_profile, start_load,
+    Chance, RunningLoad, Tidegate, World, await_owned, eventually, orders_profile, start_load,
 };
 
 const PARTITIONS: i32 = 6;
 const RATE: f64 = 3_000.0;
+const EAGER: &str = "sources.shop.properties.partition.assignment.strategy=range";
 
 /// Waits until the two own all partitions between them, and each some.
 fn await_shared(one: &mut Tidegate, other: &mut Tidegate) {
-    eventually("both own partitions", || {
-        let owned = [&mut *one, &mut *other].map(|tidegate| {
-            assert!(tidegate.is_running(), "it ended:\n{}", tidegate.log());
-            tidegate.metric("tidegate_partitions_assigned") as i32
-        });
-        let shared = owned.iter().all(|count| *count > 0);
-        if shared && owned.iter().sum::<i32>() == PARTITIONS {
-            Ok(())
-        } else {
-            Err(format!("{owned:?}"))
-        }
-    });
+    await_owned(&mut [one, other], PARTITIONS, 0);
 }
 
 /// A second instance comes, the first leaves, comes again and is killed, under load.
@@ -60,23 +50,23 @@ fn partitions_change_hands_cooperatively_without_a_gap_or_a_double() {
 
 #[test]
 fn partitions_change_hands_eagerly_without_a_gap_or_a_double() {
-    let strategy = "sources.shop.properties.partition.assignment.strategy=range";
-    hand_over("hand-over-eager", World::orders_config, &[strategy]);
+    hand_over("hand-over-eager", World::orders_config, &[EAGER]);
 }
 
 #[test]
 fn partitions_change_hands_by_the_brokers_own_protocol_without_a_gap_or_a_double() {
-    // KIP-848: the broker assigns, and its own settings decide when a member is gone.
-    let config = |world: &World| {
-        let lines = world.orders_config();
-        let lines = lines.lines().map(|line| match line.split(' ').next() {
-            Some("\"session.timeout.ms\"") => "\"group.protocol\" = \"consumer\"",
-            Some("\"heartbeat.interval.ms\"") => "",
-            _ => line,
-        });
-        lines.collect::<Vec<_>>().join("\n")
-    };
-    hand_over("hand-over-consumer", config, &[]);
+    hand_over("hand-over-consumer", consumer_protocol, &[]);
+}
+
+/// KIP-848: the broker assigns, and its own settings decide when a member is gone.
+fn consumer_protocol(world: &World) -> String {
+    let lines = world.orders_config();
+    let lines = lines.lines().map(|line| match line.split(' ').next() {
+        Some("\"session.timeout.ms\"") => "\"group.protocol\" = \"consumer\"",
+        Some("\"heartbeat.interval.ms\"") => "",
+        _ => line,
+    });
+    lines.collect::<Vec<_>>().join("\n")
 }
 
 #[test]
@@ -98,6 +88,105 @@ fn an_orderly_hand_over_doubles_nothing_in_at_least_once_either() {
     second.assert_conservation();
     second.stop();
     assert_eq!(world.assert_complete(&ledger, chance.seed), 0, "rows too many");
+}
+
+/// The database is away for the heir at the moment when it is assigned the leaver's partitions, for
+/// longer than a session lasts (2 s, or the 4 s of the brokers' own protocol).
+fn claim_later(name: &str, config: impl Fn(&World) -> String, sets: &[&str]) {
+    let world = World::new(name, PARTITIONS);
+    let direct = config(&world);
+    let (proxy, proxied) = world.behind_proxy(&direct);
+    let load = start_load(&world, orders_profile(31), RATE);
+    let mut heir = world.run(&proxied, sets);
+    heir.await_partitions(PARTITIONS.into());
+    let mut leaver = world.run(&direct, sets);
+    await_shared(&mut heir, &mut leaver);
+    proxy.refuse().unwrap();
+    proxy.cut();
+    let assignments = heir.rebalances("assign");
+    leaver.stop();
+    eventually("the assignment", || {
+        if heir.rebalances("assign") > assignments { Ok(()) } else { Err("not yet".to_owned()) }
+    });
+    heir.await_degraded("source shop:");
+    heir.watch_memory(Duration::from_secs(6), 128 + 64);
+    let (code, body) = heir.get("/readyz");
+    assert_eq!(code, 503, "{body}");
+    proxy.pass().unwrap();
+    heir.await_partitions(PARTITIONS.into());
+    heir.await_ready();
+    let lost = heir.rebalances("lost");
+    assert_eq!(lost, 0.0, "the group did without it meanwhile");
+    let ledger = load.finish();
+    world.await_checkpoints(&ledger, "serving.public.orders");
+    heir.assert_conservation();
+    heir.stop();
+    world.assert_exact(&ledger, 31);
+}
+
+#[test]
+fn a_claim_waits_for_the_database_while_the_member_stays_in_its_cooperative_group() {
+    claim_later("claim-later-cooperative", World::orders_config, &[]);
+}
+
+#[test]
+fn a_claim_waits_for_the_database_while_the_member_stays_in_its_eager_group() {
+    claim_later("claim-later-eager", World::orders_config, &[EAGER]);
+}
+
+#[test]
+fn a_claim_waits_for_the_database_while_the_member_stays_in_a_group_of_the_brokers_own_protocol() {
+    claim_later("claim-later-consumer", consumer_protocol, &[]);
+}
+
+#[test]
+fn sigterm_ends_in_time_while_a_claim_waits_for_the_database() {
+    type Config = fn(&World) -> String;
+    let protocols: [(&str, Config, &[&str]); 3] = [
+        ("cooperative", World::orders_config, &[]),
+        ("eager", World::orders_config, &[EAGER]),
+        ("consumer", consumer_protocol, &[]),
+    ];
+    for (protocol, config, sets) in protocols {
+        let world = World::new(&format!("claim-sigterm-{protocol}"), PARTITIONS);
+        let direct = config(&world);
+        let (proxy, proxied) = world.behind_proxy(&direct);
+        let mut heir = world.run(&proxied, sets);
+        heir.await_partitions(PARTITIONS.into());
+        let mut leaver = world.run(&direct, sets);
+        await_shared(&mut heir, &mut leaver);
+        proxy.refuse().unwrap();
+        proxy.cut();
+        leaver.stop();
+        heir.await_degraded("source shop:");
+        heir.stop();
+    }
+}
+
+#[test]
+fn a_revocation_while_the_database_stalls_ends_with_the_drain_and_doubles_nothing() {
+    let world = World::new("revoke-stalled", PARTITIONS);
+    let (proxy, proxied) = world.behind_proxy(&world.orders_config());
+    let load = start_load(&world, orders_profile(32), RATE);
+    let mut stuck = world.run(&proxied, &["shutdown.drain=1s"]);
+    stuck.await_partitions(PARTITIONS.into());
+    world.await_more_orders_than(0);
+    proxy.stall();
+    let mut heir = world.run_orders(&[]);
+    // A transaction that waits for its COMMIT behind the proxy holds the rows of its checkpoints
+    // until the server's own time-out, 30 s.
+    await_shared(&mut stuck, &mut heir);
+    world.await_more_orders_than(world.count_orders());
+    // What is held back now arrives after all: late, and beside the heir's.
+    proxy.pass().unwrap();
+    stuck.await_ready();
+    let ledger = load.finish();
+    world.await_checkpoints(&ledger, "serving.public.orders");
+    stuck.assert_conservation();
+    heir.assert_conservation();
+    stuck.stop();
+    heir.stop();
+    world.assert_exact(&ledger, 32);
 }
 
 /// Freezes it inside its transactions, between the start of COPY and its rows.

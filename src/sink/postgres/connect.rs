@@ -9,11 +9,14 @@ use rustls::pki_types::{CertificateDer, pem::PemObject};
 use tokio_postgres::config::{SslMode, TargetSessionAttrs};
 
 use super::sqlstate::{Fault, PgError};
-use crate::error::Error;
+use crate::{error::Error, shutdown::Shutdown};
 
 const CONNECT_MAX: Duration = Duration::from_secs(5);
 /// How long a question to the catalog or the checkpoints may take; a lock is waited for 5 s.
 const ASK_MAX: Duration = Duration::from_secs(10);
+
+/// How often somebody who waits for an answer looks whether it is still wanted.
+const STOP_INTERVAL: Duration = Duration::from_millis(50);
 
 const CHECKOUT_MAX: Duration = Duration::from_secs(20);
 
@@ -118,26 +121,45 @@ pub async fn checkout(pool: &Pool) -> Result<Object, PgError> {
 }
 
 /// Asks on a connection of the pool, and ends it if it does not answer in time: a server that is
-/// frozen keeps its connections open and says nothing.
+/// frozen keeps its connections open and says nothing. Nobody waits for an answer any more once the end
+/// was asked for.
 ///
 /// # Errors
 /// What the question makes of the server's answer, or its silence.
 pub async fn ask<T>(
     pool: &Pool,
+    shutdown: &Shutdown,
     question: impl AsyncFnOnce(&mut Object) -> Result<T, PgError>,
 ) -> Result<T, PgError> {
-    let mut connection = checkout(pool).await?;
-    let answer = match tokio::time::timeout(ASK_MAX, question(&mut connection)).await {
-        Ok(answer) => answer,
-        Err(_) => {
+    let mut connection = unless_stopped(shutdown, checkout(pool)).await?;
+    let answer = unless_stopped(shutdown, async {
+        let asked = tokio::time::timeout(ASK_MAX, question(&mut connection)).await;
+        asked.unwrap_or_else(|_| {
             let seconds = ASK_MAX.as_secs();
             Err(PgError::outage("timeout", format!("no answer within {seconds} s")))
-        }
-    };
+        })
+    })
+    .await;
     if answer.is_err() {
         discard(connection);
     }
     answer
+}
+
+async fn unless_stopped<T>(
+    shutdown: &Shutdown,
+    answer: impl Future<Output = Result<T, PgError>>,
+) -> Result<T, PgError> {
+    let stopped = async {
+        while !shutdown.is_requested() {
+            tokio::time::sleep(STOP_INTERVAL).await;
+        }
+    };
+    tokio::select! {
+        biased;
+        answer = answer => answer,
+        () = stopped => Err(PgError::outage("stopped", "the end was asked for")),
+    }
 }
 
 /// Ends a connection for good: one that saw an error is never used again, because what is left

@@ -43,6 +43,7 @@ pub(crate) struct Shared {
     owner: String,
     pool: Pool,
     runtime: Handle,
+    shutdown: Shutdown,
     targets: Mutex<Vec<Arc<PgTarget>>>,
 }
 
@@ -56,7 +57,6 @@ impl Shared {
 pub struct PostgresSink {
     shared: Arc<Shared>,
     writers: usize,
-    shutdown: Shutdown,
     patience: Duration,
 }
 
@@ -81,9 +81,10 @@ impl PostgresSink {
             owner: format!("{host}/{}", std::process::id()),
             pool,
             runtime,
+            shutdown,
             targets: Mutex::default(),
         };
-        Ok(Self { shared: Arc::new(shared), writers: config.writers, shutdown, patience })
+        Ok(Self { shared: Arc::new(shared), writers: config.writers, patience })
     }
 
     /// Asks, and asks again while the database is away, for as long as a start may wait.
@@ -95,8 +96,8 @@ impl PostgresSink {
         let deadline = Instant::now() + self.patience;
         let mut warned = false;
         loop {
-            let answer =
-                self.shared.runtime.block_on(connect::ask(&self.shared.pool, &mut question));
+            let Shared { pool, shutdown, runtime, .. } = &*self.shared;
+            let answer = runtime.block_on(connect::ask(pool, shutdown, &mut question));
             let error = match answer {
                 Ok(answer) => return Ok(answer),
                 Err(error) => error,
@@ -108,7 +109,7 @@ impl PostgresSink {
                         tracing::warn!("{text}; waiting for the database");
                         warned = true;
                     }
-                    if self.shutdown.sleep(START_PAUSE) {
+                    if self.shared.shutdown.sleep(START_PAUSE) {
                         return Err(Error::new(
                             ErrorKind::Temporary,
                             "stopped while waiting for the database",

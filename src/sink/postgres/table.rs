@@ -68,7 +68,8 @@ impl PgTarget {
         &self,
         question: impl AsyncFnOnce(&mut deadpool_postgres::Object) -> Result<T, PgError>,
     ) -> Result<T, WriteError> {
-        let answer = self.shared.runtime.block_on(connect::ask(&self.shared.pool, question));
+        let Shared { pool, shutdown, runtime, .. } = &*self.shared;
+        let answer = runtime.block_on(connect::ask(pool, shutdown, question));
         answer.map_err(|error| {
             let text = format!(
                 "sink {}, tidegate.checkpoints: {} (SQLSTATE {})",

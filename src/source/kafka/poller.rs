@@ -49,8 +49,9 @@ use crate::{
 const POLL_MAX: Duration = Duration::from_millis(50);
 /// How long a commit may take when partitions are given up.
 const COMMIT_MAX: Duration = Duration::from_secs(5);
-/// How long the consumer may take to leave the group and close.
-const CLOSE_MAX: Duration = Duration::from_secs(10);
+/// How long the consumer may take to leave the group and close: with [`COMMIT_MAX`], less than 10 s
+/// besides the drain. A member that did not leave is gone when its session has run out.
+const CLOSE_MAX: Duration = Duration::from_secs(4);
 type Found = (u64, Result<Option<Starts>, Error>);
 
 /// A partition that is ready to be read.
@@ -342,7 +343,12 @@ impl Poller {
         failpoint!("revoke.committed");
         self.assignment.release(&keys, &self.context.status);
         self.call_unassign(partitions)?;
-        self.tell_state();
+        if lost {
+            // Out of the group, until it takes this member in again.
+            self.context.status.set_source(&self.name, SourceState::Starting);
+        } else {
+            self.tell_state();
+        }
         Ok(())
     }
 
@@ -427,6 +433,8 @@ impl Poller {
 
     /// The end: drain, commit, leave the group, close.
     fn close(mut self, heart: &Heart) {
+        // The companions end while this thread drains and commits.
+        self.ended.store(true, Relaxed);
         let keys = self.assignment.keys();
         let failed = self.context.shutdown.has_failed();
         let deadline = if failed { Instant::now() } else { self.context.drain_deadline() };
@@ -440,7 +448,6 @@ impl Poller {
         self.assignment.release(&keys, &self.context.status);
         let was_pending = self.assignment.pending.iter().any(|p| p.purpose == Purpose::Assign);
         // Whoever else holds the consumer ends before it is closed.
-        self.ended.store(true, Relaxed);
         let pending = self.assignment.pending.drain(..).map(|pending| {
             pending.cancelled.store(true, Relaxed);
             pending.thread
@@ -462,8 +469,10 @@ impl Poller {
 
     /// Dropping the consumer closes it, which waits for the group without a limit of its own.
     fn drop_consumer(self, heart: &Heart) {
-        let name = self.name.clone();
-        let closer = std::thread::spawn(move || drop(self));
+        // Not the poller as a whole: the writers end when nobody holds the routes any more, and the
+        // consumer may be left behind.
+        let Self { name, consumer, .. } = self;
+        let closer = std::thread::spawn(move || drop(consumer));
         let deadline = Instant::now() + CLOSE_MAX;
         while !closer.is_finished() {
             heart.beat();

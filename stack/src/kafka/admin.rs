@@ -9,7 +9,7 @@ use std::{
 
 use rdkafka::{
     ClientConfig,
-    admin::{AdminClient, AdminOptions, NewTopic, TopicReplication, TopicResult},
+    admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, TopicReplication, TopicResult},
     client::DefaultClientContext,
     config::RDKafkaLogLevel,
     error::KafkaResult,
@@ -56,9 +56,18 @@ impl Admin {
             client.create_topics([&new], &options()).await
         })?;
         check(&action, result)?;
-        self.wait_until(&action, name, |leaders| {
-            leaders.len() == partitions as usize && leaders.iter().all(|leader| *leader >= 0)
-        })
+        self.wait_until(&action, name, |leaders| has_leaders(leaders, partitions))
+    }
+
+    pub(super) fn add_partitions(&self, name: &str, partitions: i32) -> Result<()> {
+        let action = format!("give topic '{name}' {partitions} partitions");
+        let (client, topic) = (Arc::clone(&self.client), name.to_owned());
+        let result = runtime::wait_for(&action, LIMIT, async move {
+            let new = NewPartitions::new(&topic, partitions as usize);
+            client.create_partitions([&new], &options()).await
+        })?;
+        check(&action, result)?;
+        self.wait_until(&action, name, |leaders| has_leaders(leaders, partitions))
     }
 
     pub(super) fn delete_topic(&self, name: &str) -> Result<()> {
@@ -101,6 +110,10 @@ impl fmt::Debug for Admin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Admin")
     }
+}
+
+fn has_leaders(leaders: &[i32], partitions: i32) -> bool {
+    leaders.len() == partitions as usize && leaders.iter().all(|leader| *leader >= 0)
 }
 
 fn options() -> AdminOptions {

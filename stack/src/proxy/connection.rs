@@ -19,6 +19,9 @@ const CHUNK_BYTES: usize = 32 * 1024;
 /// What a direction holds back at most, in chunks; then it stops reading.
 const QUEUE_CHUNKS: usize = 128;
 
+/// How smooth a throttle is.
+const PORTIONS_PER_SECOND: u64 = 20;
+
 type Chunk = (Instant, Vec<u8>);
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -99,15 +102,32 @@ async fn write(
     while let Some((due, chunk)) = queue.recv().await {
         sleep_until(due).await;
         wait_while_stalled(fault).await;
-        to.write_all(&chunk).await?;
-        let bytes_per_second = fault.borrow().bytes_per_second;
-        if let Some(bytes_per_second) = bytes_per_second {
-            sleep(Duration::from_secs_f64(chunk.len() as f64 / bytes_per_second.max(1) as f64))
-                .await;
+        let mut rest = chunk.as_slice();
+        while !rest.is_empty() {
+            rest = write_some(&mut to, rest, fault).await?;
         }
     }
     wait_while_stalled(fault).await;
     to.shutdown().await
+}
+
+/// Writes all of it, or what the throttle lets through at a time; gives the rest. A small portion at
+/// a time: a slow peer is one that keeps something coming, and the throttle's end is soon noticed.
+async fn write_some<'a>(
+    to: &mut WriteHalf<'_>,
+    bytes: &'a [u8],
+    fault: &watch::Sender<Fault>,
+) -> io::Result<&'a [u8]> {
+    let bytes_per_second = fault.borrow().bytes_per_second;
+    let Some(bytes_per_second) = bytes_per_second else {
+        to.write_all(bytes).await?;
+        return Ok(&[]);
+    };
+    let portion = (bytes_per_second / PORTIONS_PER_SECOND).max(1);
+    let (now, later) = bytes.split_at(bytes.len().min(portion as usize));
+    to.write_all(now).await?;
+    sleep(Duration::from_secs_f64(now.len() as f64 / bytes_per_second.max(1) as f64)).await;
+    Ok(later)
 }
 
 async fn wait_while_stalled(fault: &watch::Sender<Fault>) {

@@ -1,6 +1,7 @@
 //! What the tests stand on.
 
 mod chance;
+mod members;
 mod orders;
 mod records;
 mod servers;
@@ -9,12 +10,13 @@ mod wait;
 mod world;
 
 pub(crate) use chance::Chance;
+pub(crate) use members::await_owned;
 pub(crate) use orders::{RunningLoad, load, orders_profile, start_load};
 pub(crate) use records::{
-    Message, committed, delete_group, delete_records_before, expected_poison, produce, produce_to,
-    watermarks,
+    Message, committed, coordinator_of, delete_group, delete_records_before, expected_poison,
+    produce, produce_to, watermarks,
 };
-pub(crate) use servers::{fragile_postgres, kafka, postgres};
+pub(crate) use servers::{fragile_kafka, fragile_postgres, kafka, postgres};
 pub(crate) use tidegate::{Exit, Tidegate};
 pub(crate) use wait::{LIMIT, eventually, eventually_within};
 pub(crate) use world::{World, grid};

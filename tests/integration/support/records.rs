@@ -81,6 +81,18 @@ pub(crate) fn watermarks(world: &World, partition: i32) -> (i64, i64) {
     consumer.fetch_watermarks(&world.name, partition, ANSWER_MAX).unwrap()
 }
 
+/// The id of the broker that coordinates the group: the leader of the group's partition of the
+/// offsets topic, by the hash of its name (GroupMetadataManager.partitionFor; java.lang.String).
+pub(crate) fn coordinator_of(world: &World) -> i32 {
+    let consumer = consumer(&world.brokers, "coordinator");
+    let metadata = consumer.fetch_metadata(Some("__consumer_offsets"), ANSWER_MAX).unwrap();
+    let partitions = metadata.topics()[0].partitions();
+    let add = |hash: i32, unit: u16| hash.wrapping_mul(31).wrapping_add(unit.into());
+    let hash = world.name.encode_utf16().fold(0, add);
+    let number = (hash & i32::MAX) % partitions.len() as i32;
+    partitions.iter().find(|partition| partition.id() == number).unwrap().leader()
+}
+
 /// What retention does: removes all records of a partition below `offset`.
 pub(crate) fn delete_records_before(world: &World, partition: i32, offset: i64) {
     use rdkafka::admin::{AdminClient, AdminOptions};

@@ -176,13 +176,30 @@ impl Tidegate {
 
     /// The sum of a metric over its series.
     pub(crate) fn metric(&mut self, name: &str) -> f64 {
+        self.metric_with(name, "")
+    }
+
+    /// The sum of a metric over the series with a label such as `kind="lost"`.
+    pub(crate) fn metric_with(&mut self, name: &str, label: &str) -> f64 {
         let (_, page) = self.get("/metrics");
         let of_it =
             |line: &&str| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' ']));
         page.lines()
             .filter(of_it)
+            .filter(|line| line.contains(label))
             .map(|line| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap())
             .sum()
+    }
+
+    /// How many partitions it owns now.
+    pub(crate) fn owned(&mut self) -> i32 {
+        assert!(self.is_running(), "it ended:\n{}", self.log());
+        self.metric("tidegate_partitions_assigned") as i32
+    }
+
+    /// Changes of its assignment, of one kind: `assign`, `revoke` or `lost`.
+    pub(crate) fn rebalances(&mut self, kind: &str) -> f64 {
+        self.metric_with("tidegate_rebalances_total", &format!("kind=\"{kind}\""))
     }
 
     /// Waits until it reads this many partitions.
@@ -203,6 +220,15 @@ impl Tidegate {
             assert!(self.is_running(), "it ended:\n{}", self.log());
             let (code, body) = self.get("/readyz");
             if code == 200 { Ok(()) } else { Err(body) }
+        });
+    }
+
+    /// Waits until `/readyz` says that it is not ready, and says so in these words.
+    pub(crate) fn await_degraded(&mut self, reason: &str) {
+        eventually(&format!("'{reason}' on /readyz"), || {
+            assert!(self.is_running(), "it ended:\n{}", self.log());
+            let (code, body) = self.get("/readyz");
+            if code == 503 && body.contains(reason) { Ok(()) } else { Err(body) }
         });
     }
 
@@ -229,6 +255,17 @@ impl Tidegate {
             }
             Ok(sum)
         })
+    }
+
+    /// Lets a fault last, and holds the process to its memory meanwhile.
+    pub(crate) fn watch_memory(&mut self, duration: Duration, max_mib: u64) {
+        let until = Instant::now() + duration;
+        while Instant::now() < until {
+            assert!(self.is_running(), "it ended:\n{}", self.log());
+            let rss_mib = self.rss_mib();
+            assert!(rss_mib < max_mib, "{rss_mib} MiB");
+            thread::sleep(Duration::from_millis(100));
+        }
     }
 
     /// Resident set, in MiB.

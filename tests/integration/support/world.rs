@@ -2,7 +2,7 @@
 
 use std::{fs, path::PathBuf, process::Stdio};
 
-use stack::{Client, Postgres, Proxy};
+use stack::{Client, Kafka, Postgres, Proxy};
 use tempfile::TempDir;
 
 use super::{
@@ -31,30 +31,36 @@ pub(crate) struct World {
 impl World {
     /// A topic of so many partitions, and a database with an empty table `orders`.
     pub(crate) fn new(name: &str, partitions: i32) -> Self {
-        let world = Self::on(postgres(), name, partitions);
-        world.sql.execute(ORDERS).unwrap();
-        world
+        Self::on(kafka(), postgres(), name, partitions).with_orders()
+    }
+
+    /// As `new`, on brokers that may be disturbed.
+    pub(crate) fn on_brokers(kafka: &Kafka, name: &str, partitions: i32) -> Self {
+        Self::on(kafka, postgres(), name, partitions).with_orders()
     }
 
     /// As `new`, on a Postgres that may be disturbed.
     pub(crate) fn on_fragile(postgres: &Postgres, name: &str, partitions: i32) -> Self {
-        let world = Self::on(postgres, name, partitions);
-        world.sql.execute(ORDERS).unwrap();
-        world
+        Self::on(kafka(), postgres, name, partitions).with_orders()
     }
 
     /// A topic and an empty database.
     pub(crate) fn bare(name: &str, partitions: i32) -> Self {
-        Self::on(postgres(), name, partitions)
+        Self::on(kafka(), postgres(), name, partitions)
     }
 
-    fn on(postgres: &Postgres, name: &str, partitions: i32) -> Self {
-        kafka().create_topic(name, partitions, &[]).unwrap();
+    fn on(kafka: &Kafka, postgres: &Postgres, name: &str, partitions: i32) -> Self {
+        kafka.create_topic(name, partitions, &[]).unwrap();
         let url = postgres.create_database(name).unwrap();
         let sql = Client::connect(&url).unwrap();
         let folder = tempfile::tempdir().unwrap();
-        let brokers = kafka().bootstrap_servers();
+        let brokers = kafka.bootstrap_servers();
         Self { name: name.to_owned(), url, sql, folder, brokers }
+    }
+
+    fn with_orders(self) -> Self {
+        self.sql.execute(ORDERS).unwrap();
+        self
     }
 
     /// The configuration, with a proxy between tidegate and Postgres.
@@ -111,7 +117,10 @@ impl World {
 
     pub(crate) fn write_config(&self, config: &str) -> PathBuf {
         let path = self.folder.path().join("tidegate.toml");
-        fs::write(&path, config).unwrap();
+        // In one step: another instance may be reading it.
+        let unfinished = path.with_extension("new");
+        fs::write(&unfinished, config).unwrap();
+        fs::rename(unfinished, &path).unwrap();
         path
     }
 
@@ -176,6 +185,23 @@ impl World {
             0 => Err("none".to_owned()),
             _ => Ok(()),
         });
+    }
+
+    /// The offsets of a partition that are rows, in order.
+    pub(crate) fn offsets(&self, partition: i32) -> Vec<i64> {
+        let sql = format!(
+            "SELECT kafka_offset FROM orders WHERE kafka_partition = {partition} ORDER BY 1"
+        );
+        self.rows(&sql).iter().map(|row| row[0].parse().unwrap()).collect()
+    }
+
+    /// Where the only lane of a partition stands.
+    pub(crate) fn checkpoint(&self, partition: i32) -> i64 {
+        self.number(&format!(
+            "SELECT next_offset FROM tidegate.checkpoints \
+             WHERE topic = '{}' AND partition = {partition}",
+            self.name
+        ))
     }
 
     pub(crate) fn number(&self, sql: &str) -> i64 {
