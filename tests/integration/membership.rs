@@ -99,7 +99,10 @@ fn ten_quick_joins_and_leaves_do_not_keep_the_group_from_its_work() {
     let mut members = Vec::new();
     for cycle in 0..10 {
         let before = world.count_orders();
-        members.push(world.run_orders(&[]));
+        let mut joiner = world.run_orders(&[]);
+        // From here on a signal is an order; before, it ends a process that has not begun.
+        joiner.await_log("admin server on");
+        members.push(joiner);
         // Somewhere between its start and its first rows.
         chance.pass_up_to(Duration::from_millis(1_500));
         if members.len() > 1 {

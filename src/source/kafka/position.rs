@@ -25,10 +25,12 @@ use crate::{
     lane::LaneKey,
     metrics,
     route::{LaneStart, Route},
-    sink::{Checkpoints, Claimant, Claimed, Found, Group, Rank, WriteError},
+    sink::{Checkpoints, Claimant, Claimed, Found, Group, Rank, TopicIds, WriteError},
 };
 
 const PAUSE: Duration = Duration::from_millis(300);
+/// How long the question for the topics' ids may take.
+const ID_MAX: Duration = Duration::from_secs(3);
 
 /// A partition: topic and number.
 pub(super) type PartitionKey = (Arc<str>, i32);
@@ -121,10 +123,7 @@ impl Positions {
         keys: &[LaneKey],
         note: &dyn Fn(&str),
     ) -> Result<Option<Vec<Option<LaneStart>>>, Error> {
-        let mut topics: Vec<Arc<str>> = keys.iter().map(|key| Arc::clone(&key.topic)).collect();
-        topics.dedup();
-        let asked = self.ask(note, || Ok(topic_ids(&self.consumer, &topics, ASK_MAX)?))?;
-        let Some(topic_ids) = asked else { return Ok(None) };
+        let topic_ids = self.topic_ids(keys);
         let claimant = |rank| Claimant { group: &self.group, rank, topic_ids: &topic_ids };
         let claim = |rank| {
             self.ask(note, || checkpoints.claim(claimant(rank), keys).map_err(Trouble::Sink))
@@ -152,9 +151,11 @@ impl Positions {
         if !self.make_missing(checkpoints, rank, keys, &known, &mut found, note)? {
             return Ok(None);
         }
+        // By now the brokers are there.
+        let ids = if topic_ids.is_empty() { self.topic_ids(keys) } else { topic_ids };
         for ((key, known), found) in keys.iter().zip(&known).zip(&found) {
             if let Found::Claimed(claimed) = found {
-                check_topic(key, claimed, topic_ids.get(&key.topic), known.low)?;
+                check_topic(key, claimed, ids.get(&key.topic), known.low)?;
                 check(key, claimed.next_offset, known, "its checkpoint")?;
             }
         }
@@ -176,6 +177,18 @@ impl Positions {
             );
         }
         Ok(Some(starts))
+    }
+
+    /// The ids of the lanes' topics; none if the brokers do not tell them. Not asked again and again: it
+    /// is the one question that goes to Kafka's controller, and whether a topic was made anew is also
+    /// looked at while it is read.
+    fn topic_ids(&self, keys: &[LaneKey]) -> TopicIds {
+        let mut topics: Vec<Arc<str>> = keys.iter().map(|key| Arc::clone(&key.topic)).collect();
+        topics.dedup();
+        topic_ids(&self.consumer, &topics, ID_MAX).unwrap_or_else(|error| {
+            tracing::warn!("the ids of the topics are not known: {error}");
+            TopicIds::new()
+        })
     }
 
     /// Makes the checkpoints that are missing. False if it was cancelled meanwhile.
