@@ -297,6 +297,9 @@ impl Partition {
 }
 
 #[cfg(test)]
+mod histories;
+
+#[cfg(test)]
 mod tests {
     use std::{sync::mpsc, thread::JoinHandle};
 
