@@ -3,6 +3,8 @@
 # Records of `make demo` and `make bench-drain`, and rounds of the latter.
 ROWS ?= 2000000
 ROUNDS ?= 3
+# Of `make fuzz`, for each decoder and encoder.
+INPUTS ?= 1000000
 
 # Where rustup puts cargo, for the first run after scripts/setup.sh has installed it.
 export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
@@ -10,7 +12,7 @@ export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
 BIN := target/release
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo up down test lint mutants bench bench-drain
+.PHONY: help setup build demo up down test lint fuzz mutants bench bench-drain
 
 help: ## List these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -45,6 +47,11 @@ test: build lint ## Check the style and run every test, against real Kafka and P
 	cargo test --release --features failpoints --test failpoints
 	@scripts/mutants.sh --check
 	@if [ -x scripts/check-compose.sh ]; then scripts/check-compose.sh; fi
+
+# With checked arithmetic, which only this crate is compiled for once more.
+fuzz: setup ## Try INPUTS random inputs on every decoder and encoder
+	INPUTS=$(INPUTS) cargo test --release --config profile.release.package.tidegate.overflow-checks=true \
+		--config profile.release.package.tidegate.debug-assertions=true --test fuzz
 
 lint: ## Check the formatting, and clippy
 	cargo fmt --all --check
