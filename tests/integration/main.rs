@@ -14,6 +14,7 @@ mod faults;
 mod files;
 mod ingest;
 mod positions;
+mod readback;
 mod rebalance;
 mod rejections;
 mod support;
