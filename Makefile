@@ -3,6 +3,8 @@
 # Records of `make demo` and `make bench-drain`, and rounds of the latter.
 ROWS ?= 2000000
 ROUNDS ?= 3
+# Of `make fuzz`, for each decoder and encoder.
+INPUTS ?= 1000000
 
 # How long `make torture` injects faults, and what decides them: a seed, or with PLAN=kill=300,commit=100
 # exactly these instead of MINUTES. Without a SEED there is a new one, which the output tells.
@@ -16,7 +18,7 @@ export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
 BIN := target/release
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo up down test torture lint mutants bench bench-drain
+.PHONY: help setup build demo up down test torture fuzz lint mutants bench bench-drain
 
 help: ## List these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -54,6 +56,11 @@ test: build lint ## Check the style and run every test, against real Kafka and P
 
 torture: build ## Inject faults at random for MINUTES, by SEED, and prove that nothing is lost or doubled
 	@$(BIN)/torture --minutes $(MINUTES) $(if $(SEED),--seed $(SEED)) $(if $(PLAN),--plan $(PLAN))
+
+# With checked arithmetic, which only this crate is compiled for once more.
+fuzz: setup ## Try INPUTS random inputs on every decoder and encoder
+	INPUTS=$(INPUTS) cargo test --release --config profile.release.package.tidegate.overflow-checks=true \
+		--config profile.release.package.tidegate.debug-assertions=true --test fuzz
 
 lint: ## Check the formatting, and clippy
 	cargo fmt --all --check

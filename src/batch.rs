@@ -334,6 +334,9 @@ impl<'a> Original<'a> {
 }
 
 #[cfg(test)]
+mod histories;
+
+#[cfg(test)]
 mod tests {
     use super::*;
 

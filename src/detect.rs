@@ -6,6 +6,8 @@
 
 use serde_json::value::RawValue;
 
+use crate::sink::postgres::encode::{is_date, is_instant};
+
 /// The payload of one sampled record.
 pub type Sample = Vec<u8>;
 
@@ -129,9 +131,9 @@ fn kind_of(value: &str) -> Option<Kind> {
 fn text_kind(text: &str) -> Kind {
     if is_uuid(text) {
         Kind::Uuid
-    } else if text.len() == 10 && text.parse::<jiff::civil::Date>().is_ok() {
+    } else if text.len() == 10 && is_date(text) {
         Kind::Date
-    } else if text.len() >= 20 && text.parse::<jiff::Timestamp>().is_ok() {
+    } else if text.len() >= 20 && is_instant(text) {
         Kind::Timestamptz
     } else {
         Kind::Text
@@ -175,6 +177,9 @@ mod tests {
         assert_eq!(one(&["\"2026-01-02\""]), "date");
         assert_eq!(one(&["\"2026-01-02T03:04:05.678Z\"", "null"]), "timestamptz");
         assert_eq!(one(&["\"2026-01-02T03:04:05\""]), "text");
+        // ISO 8601 has these, too, but no column of type timestamptz would take them here.
+        assert_eq!(one(&["\"2026-01-02T03:04:05,678Z\""]), "text");
+        assert_eq!(one(&["\"2026-01-02T030405.678Z\""]), "text");
         assert_eq!(one(&["\"2026-01-02\"", "\"soon\""]), "text");
         assert_eq!(one(&["{\"x\":1}"]), "jsonb");
         assert_eq!(one(&["1", "\"one\""]), "jsonb");

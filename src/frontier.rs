@@ -63,8 +63,11 @@ impl Frontier {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::collections::BTreeMap;
+
     use proptest::prelude::*;
+
+    use super::*;
 
     #[test]
     fn a_batch_on_its_way_does_not_move_the_frontier() {
@@ -84,26 +87,62 @@ mod tests {
         assert!(frontier.depart(9..10).is_err());
     }
 
+    /// The naive model: which of the delivered records are settled, one by one.
+    #[derive(Default)]
+    struct Naive {
+        delivered: BTreeMap<i64, bool>,
+    }
+
+    impl Naive {
+        /// The end of the longest prefix of settled records.
+        fn next(&self, start: i64) -> i64 {
+            let settled = self.delivered.iter().take_while(|(_, settled)| **settled);
+            settled.last().map_or(start, |(offset, _)| offset + 1)
+        }
+    }
+
     proptest! {
-        /// The naive model: the set of records whose fate is settled is always a prefix.
+        #![proptest_config(ProptestConfig::with_cases(20_000))]
+
+        /// Gaps, batches of any length, wrong departures, batches that never arrive.
         #[test]
-        fn what_lies_below_the_frontier_has_arrived(steps in prop::collection::vec((0i64..20, any::<bool>()), 1..200)) {
-            let mut frontier = Frontier::new(100);
-            let mut arrived: Vec<Range<i64>> = Vec::new();
-            let mut pending: Option<Range<i64>> = None;
-            for (length, settle) in steps {
-                if settle {
-                    frontier.arrive();
-                    arrived.extend(pending.take());
-                } else {
-                    let range = frontier.next()..frontier.next() + length;
-                    if frontier.depart(range.clone()).is_ok() {
-                        prop_assert!(pending.is_none() && length > 0);
-                        pending = Some(range);
+        fn it_stands_behind_the_settled_prefix(
+            steps in prop::collection::vec((0u8..6, 1i64..5, 1usize..6), 1..40),
+        ) {
+            const START: i64 = 100;
+            let (mut frontier, mut naive) = (Frontier::new(START), Naive::default());
+            let (mut delivered, mut open, mut begin) = (START, Vec::new(), START);
+            let mut pending: Option<Vec<i64>> = None;
+            for (step, gap, count) in steps {
+                match step {
+                    0 | 1 => for _ in 0..count {
+                        // The first record may follow at once, others after a gap.
+                        let offset = delivered + gap - 1;
+                        naive.delivered.insert(offset, false);
+                        open.push(offset);
+                        delivered = offset + 1;
+                    },
+                    2 | 3 => {
+                        let departs = frontier.depart(begin..delivered).is_ok();
+                        prop_assert_eq!(departs, pending.is_none() && begin < delivered);
+                        if departs {
+                            pending = Some(std::mem::take(&mut open));
+                            begin = delivered;
+                        }
+                    }
+                    4 => {
+                        let before = frontier.clone();
+                        prop_assert!(frontier.depart(before.next() + gap..delivered + 9).is_err());
+                        prop_assert_eq!(&frontier, &before);
+                    }
+                    _ => {
+                        frontier.arrive();
+                        for offset in pending.take().into_iter().flatten() {
+                            naive.delivered.insert(offset, true);
+                        }
                     }
                 }
-                let covered: i64 = arrived.iter().map(|r| r.end - r.start).sum();
-                prop_assert_eq!(frontier.next(), 100 + covered);
+                prop_assert_eq!(frontier.next(), naive.next(START));
                 prop_assert_eq!(frontier.is_pending(), pending.is_some());
             }
         }

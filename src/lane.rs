@@ -3,19 +3,15 @@
 //! [`Lane`] is what the threads share of it: the partition thread that fills batches, the writer
 //! that makes them durable, the source that commits the frontier, and whoever reads the status.
 
-use std::{
-    fmt,
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicI64, AtomicU8, Ordering::Acquire, Ordering::Relaxed, Ordering::Release},
-    },
-};
-
-use crossbeam_channel::Sender;
+use std::{fmt, sync::Arc};
 
 use crate::{
     batch::Batch,
     sink::{Group, TargetId},
+    sync::{
+        Mutex, PoisonError, Sender,
+        atomic::{AtomicI64, AtomicU8, Ordering::Acquire, Ordering::Relaxed, Ordering::Release},
+    },
 };
 
 /// Which lane: names that appear in metrics, logs and the checkpoint table.

@@ -43,6 +43,8 @@ pub mod source;
 pub mod stage;
 mod state_line;
 pub mod status;
+mod stop;
+mod sync;
 pub mod verdict;
 pub mod watchdog;
 mod writer;

@@ -4,7 +4,7 @@
 //! and a lane holds at most two batches (the one it fills and the one on its way), so
 //! `2 × lanes × batch_bytes` bounds what the batches hold, whatever the database does.
 
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use crate::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 /// Of the budget, what the batches may hold; the fetch queues get a quarter, and the rest is for
 /// the client's and the allocator's own use.

@@ -4,10 +4,7 @@
 //! Knows nothing of Kafka: a source pushes records and calls [`Partition::tick`].
 
 use std::{
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, Ordering::Acquire, Ordering::Release},
-    },
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -28,6 +25,7 @@ use crate::{
     shutdown::Shutdown,
     sink::Flushed,
     stage::{Stage, StageClock},
+    stop::Stop,
     watchdog::Heart,
 };
 
@@ -35,30 +33,6 @@ use crate::{
 const WAIT_MAX: Duration = Duration::from_millis(100);
 /// How soon to look again when a batch is due but the one before it is still on its way.
 const WAIT_FOR_WRITER: Duration = Duration::from_millis(2);
-
-/// A source's order to a partition thread: drain until the deadline, then end.
-#[derive(Debug, Default)]
-pub(crate) struct Stop {
-    requested: AtomicBool,
-    order: Mutex<Option<(Trigger, Instant)>>,
-}
-
-impl Stop {
-    /// Gives the order; `trigger` is what closes the open batches.
-    pub(crate) fn request(&self, trigger: Trigger, deadline: Instant) {
-        *self.order.lock().unwrap_or_else(PoisonError::into_inner) = Some((trigger, deadline));
-        self.requested.store(true, Release);
-    }
-
-    /// Whether the order was given.
-    pub(crate) fn is_requested(&self) -> bool {
-        self.requested.load(Acquire)
-    }
-
-    fn order(&self) -> Option<(Trigger, Instant)> {
-        *self.order.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
 
 /// What one partition thread owns.
 pub(crate) struct Partition {
@@ -321,6 +295,9 @@ impl Partition {
         }
     }
 }
+
+#[cfg(test)]
+mod histories;
 
 #[cfg(test)]
 mod tests {

@@ -13,10 +13,11 @@ use crate::{
     lane::{Claim, Lane, LaneKey},
     lane_feed::LaneFeed,
     memory::Memory,
-    partition::{Partition, PartitionParts, Stop},
+    partition::{Partition, PartitionParts},
     shutdown::Shutdown,
     sink::{Flushed, Group, Target},
     status::Status,
+    stop::Stop,
     watchdog::Watchdog,
 };
 

@@ -1,14 +1,17 @@
 //! How everything learns that it is time to stop, and why.
 
 use std::{
-    sync::{
-        Arc, Condvar, Mutex, PoisonError,
-        atomic::{AtomicBool, Ordering::Acquire, Ordering::Release},
-    },
+    sync::Arc,
     time::{Duration, Instant},
 };
 
-use crate::error::Error;
+use crate::{
+    error::Error,
+    sync::{
+        Condvar, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering::Acquire, Ordering::Release},
+    },
+};
 
 /// Shared by all threads of an engine: a stop that was asked for, or the failure that forces one.
 #[derive(Clone, Debug, Default)]

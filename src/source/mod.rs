@@ -5,6 +5,7 @@
 //! implements [`Source`], and one line in `Engine::source`.
 
 pub mod kafka;
+pub mod lines;
 pub mod ndjson;
 
 use std::{sync::Arc, thread::JoinHandle};

@@ -3,7 +3,7 @@
 
 use std::{
     fs::File,
-    io::{self, BufRead, BufReader, Read},
+    io::{self, BufRead as _, BufReader, Read},
     os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
     sync::Arc,
@@ -13,7 +13,10 @@ use std::{
 
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 
-use super::Source;
+use super::{
+    Source,
+    lines::{Blocks, lines},
+};
 use crate::{
     batch::Trigger,
     detect::Sample,
@@ -26,9 +29,7 @@ use crate::{
     watchdog::Heart,
 };
 
-const BUFFER_BYTES: usize = 256 << 10;
-
-type Input = BufReader<Box<dyn Read + Send>>;
+type Input = Box<dyn Read + Send>;
 
 /// A file of lines, read once from the first line that is not durable yet.
 #[derive(Clone, Debug)]
@@ -44,14 +45,13 @@ impl NdjsonSource {
     }
 
     fn open(&self) -> Result<Input, Error> {
-        let reader: Box<dyn Read + Send> = match &self.path {
+        Ok(match &self.path {
             Some(path) => Box::new(File::open(path).map_err(|error| {
                 let path = path.display();
                 Error::config(format!("sources.{}: cannot read {path}: {error}", self.name))
             })?),
             None => Box::new(io::stdin()),
-        };
-        Ok(BufReader::with_capacity(BUFFER_BYTES, reader))
+        })
     }
 
     /// The name under which the positions of this file are kept: its full path and its inode, as line
@@ -148,7 +148,7 @@ impl Source for NdjsonSource {
                 self.name
             )));
         }
-        let lines = self.open()?.split(b'\n').take(count);
+        let lines = BufReader::new(self.open()?).split(b'\n').take(count);
         lines
             .collect::<Result<_, _>>()
             .map_err(|error| Error::config(format!("sources.{}: {error}", self.name)))
@@ -191,31 +191,14 @@ impl NdjsonSource {
     /// can take a read of standard input back.
     fn read_ahead(
         &self,
-        mut reader: Input,
+        reader: Input,
         context: &Context,
     ) -> Result<Receiver<io::Result<Vec<u8>>>, Error> {
         let (sender, receiver) = crossbeam_channel::bounded(2);
         let shutdown = context.shutdown.clone();
         let read = move || {
-            let mut block = Vec::with_capacity(BUFFER_BYTES);
-            while !shutdown.is_requested() {
-                let read = reader.read_until(b'\n', &mut block);
-                let end = matches!(read, Ok(0));
-                let failed = read.err();
-                // What is there is handed on: a slow writer's lines must not wait for more, not even
-                // for the rest of a line that has begun to come.
-                let is_last = !reader.buffer().contains(&b'\n');
-                if !block.is_empty() && (end || is_last || block.len() >= BUFFER_BYTES) {
-                    let full = std::mem::replace(&mut block, Vec::with_capacity(BUFFER_BYTES));
-                    if sender.send(Ok(full)).is_err() {
-                        return;
-                    }
-                }
-                if let Some(error) = failed {
-                    let _ = sender.send(Err(error));
-                    return;
-                }
-                if end {
+            for block in Blocks::new(reader) {
+                if shutdown.is_requested() || sender.send(block).is_err() {
                     return;
                 }
             }
@@ -252,9 +235,7 @@ impl NdjsonSource {
                     break;
                 }
             };
-            for line in block.split_inclusive(|byte| *byte == b'\n') {
-                let text = line.strip_suffix(b"\n").unwrap_or(line);
-                let text = text.strip_suffix(b"\r").unwrap_or(text);
+            for text in lines(&block) {
                 if offset >= first && !text.is_empty() {
                     open.partition.push(&record_of(&topic, offset, text), heart);
                 }

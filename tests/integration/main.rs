@@ -18,6 +18,7 @@ mod ingest;
 mod membership;
 mod outages;
 mod positions;
+mod readback;
 mod rebalance;
 mod rejections;
 mod support;

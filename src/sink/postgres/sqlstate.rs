@@ -100,7 +100,7 @@ impl PgError {
 /// The line in an error's context, `COPY t, line 3, column c: …` (CopyFromErrorCallback in
 /// Postgres' copyfrom.c; in binary format a line is a tuple). Other frames may stand before it,
 /// and the table's name may hold anything but a newline.
-fn copy_line(context: &str) -> Option<usize> {
+pub fn copy_line(context: &str) -> Option<usize> {
     let frame = context.lines().find(|line| line.starts_with("COPY "))?;
     let digits = frame.split(", line ").skip(1).find_map(|rest| {
         let end = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());

@@ -16,8 +16,8 @@ use super::position::PartitionKey;
 use crate::{
     batch::Trigger,
     lane::{Lane, Loss},
-    partition::Stop,
     status::Status,
+    stop::Stop,
 };
 
 /// How long after its deadline a thread may still be on its way out.

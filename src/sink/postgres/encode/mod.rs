@@ -315,6 +315,16 @@ fn check_size(size: usize) -> Result<(), Rejection> {
     Err(Rejection::record(Reason::OutOfRange, message))
 }
 
+/// Whether a column of type `date` takes the text.
+pub(crate) fn is_date(text: &str) -> bool {
+    time::encode_date(Literal::Text(text.as_bytes()), None, &mut Vec::new()).is_ok()
+}
+
+/// Whether a column of type `timestamptz` takes the text.
+pub(crate) fn is_instant(text: &str) -> bool {
+    time::encode_timestamp(Literal::Text(text.as_bytes()), None, true, &mut Vec::new()).is_ok()
+}
+
 /// The type's name in messages.
 fn type_name(column_type: ColumnType) -> &'static str {
     match column_type {

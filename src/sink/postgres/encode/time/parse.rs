@@ -84,13 +84,13 @@ fn time_prefix(text: &[u8]) -> Result<(i64, &[u8]), Fault> {
     Ok((total, rest))
 }
 
-/// Reads a fraction of a second with 1 to 12 digits, in microseconds, rounded half up.
+/// Reads a fraction of a second, in microseconds.
 #[inline(always)]
 fn fraction(text: &[u8]) -> Result<(i64, &[u8]), Fault> {
     let [b'.', rest @ ..] = text else { return Ok((0, text)) };
     let mut value = 0;
     let mut count = 0;
-    for byte in rest.iter().take(13) {
+    for byte in rest.iter().take(7) {
         let digit = byte.wrapping_sub(b'0');
         if digit > 9 {
             break;
@@ -102,13 +102,20 @@ fn fraction(text: &[u8]) -> Result<(i64, &[u8]), Fault> {
         // The scale of milliseconds is by far the most frequent one.
         3 => value * 1_000,
         1..=6 => value * 10_i64.pow(6 - count),
-        7..=12 => {
-            let unit = 10_i64.pow(count - 6);
-            (value + unit / 2) / unit
-        }
+        7 => return long_fraction(text),
         _ => return Err(Fault::Grammar),
     };
     Ok((us, rest.get(count as usize..).unwrap_or_default()))
+}
+
+/// Rounds a fraction with more digits than microseconds as Postgres does it: by way of a double,
+/// and to the even one in the middle (`ParseFractionalSecond`).
+fn long_fraction(text: &[u8]) -> Result<(i64, &[u8]), Fault> {
+    let digits = text.iter().skip(1).take_while(|byte| byte.is_ascii_digit()).count();
+    let (fraction, rest) = text.split_at(1 + digits);
+    let fraction: Option<f64> = std::str::from_utf8(fraction).ok().and_then(|f| f.parse().ok());
+    let seconds = fraction.ok_or(Fault::Grammar)?;
+    Ok(((seconds * 1_000_000.0).round_ties_even() as i64, rest))
 }
 
 #[inline(always)]
