@@ -9,6 +9,7 @@
 mod brokers;
 mod claims;
 mod cli;
+mod dead_letter_topic;
 mod delivery;
 mod fanout;
 mod faults;
