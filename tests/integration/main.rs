@@ -11,6 +11,7 @@ mod claims;
 mod cli;
 mod dead_letter_topic;
 mod delivery;
+mod dlq;
 mod fanout;
 mod faults;
 mod files;
