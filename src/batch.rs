@@ -7,6 +7,10 @@ use std::{
     time::{Duration, Instant},
 };
 
+pub use crate::{
+    dead_letter::{DeadLetter, Place},
+    original::Original,
+};
 use crate::{
     record::Record,
     rejection::{Reason, Rejection},
@@ -72,21 +76,13 @@ pub struct Segment {
     pub rows: u32,
 }
 
-/// A record that could not become a row, with its bytes and the reason.
+/// A stored dead letter that a batch is made of, when dead letters are replayed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct DeadLetter {
-    /// Its offset.
+pub struct Replayed {
+    /// Its record's offset.
     pub offset: i64,
-    /// Its timestamp in milliseconds since the Unix epoch.
-    pub timestamp_ms: Option<i64>,
-    /// Its key.
-    pub key: Option<Vec<u8>>,
-    /// Its payload.
-    pub value: Option<Vec<u8>>,
-    /// Why.
-    pub rejection: Rejection,
-    /// What Postgres said, if it was Postgres.
-    pub sqlstate: Option<String>,
+    /// Which version of the stored row was read: it must still be this one.
+    pub version: String,
 }
 
 /// The encoded rows of one lane for the offsets `[begin, end)`; there may be gaps in between.
@@ -105,6 +101,9 @@ pub struct Batch {
     pub originals: Vec<u8>,
     /// The records that did not become rows.
     pub dead_letters: Vec<DeadLetter>,
+    /// The stored dead letters that its records come from: they are removed in the transaction of
+    /// the rows. Empty for a batch of a source.
+    pub replayed: Vec<Replayed>,
     /// Record timestamps (ms) with the number of records that carry them, in order of arrival.
     pub timestamps_ms: Vec<(i64, u32)>,
     /// Why it was closed.
@@ -127,6 +126,7 @@ impl Batch {
             segments: vec![Segment::default()],
             originals: Vec::new(),
             dead_letters: Vec::new(),
+            replayed: Vec::new(),
             timestamps_ms: Vec::new(),
             trigger: Trigger::Age,
             opened_at: None,
@@ -143,6 +143,7 @@ impl Batch {
         self.opened_at = None;
         self.dead_letter_bytes = 0;
         self.dead_letters.clear();
+        self.replayed.clear();
         self.timestamps_ms.clear();
         self.segments.truncate(4);
         for segment in &mut self.segments {
@@ -189,27 +190,13 @@ impl Batch {
     /// Keeps a copy of `record` and gives its place for [`Segment::origins`].
     pub fn keep_original(&mut self, record: &Record<'_>) -> u32 {
         let place = self.originals.len() as u32;
-        let (key, value) = (record.key.unwrap_or_default(), record.value.unwrap_or_default());
-        let length = |bytes: Option<&[u8]>| bytes.map_or(-1, |b| b.len() as i32);
-        self.originals.extend_from_slice(&record.offset.to_le_bytes());
-        self.originals.extend_from_slice(&record.timestamp_ms.unwrap_or(i64::MIN).to_le_bytes());
-        self.originals.extend_from_slice(&length(record.key).to_le_bytes());
-        self.originals.extend_from_slice(&length(record.value).to_le_bytes());
-        self.originals.extend_from_slice(key);
-        self.originals.extend_from_slice(value);
+        Original::keep(record, &mut self.originals);
         place
     }
 
     /// Puts `record` aside as a dead letter.
     pub fn reject(&mut self, record: &Record<'_>, rejection: Rejection) {
-        self.add_dead_letter(DeadLetter {
-            offset: record.offset,
-            timestamp_ms: record.timestamp_ms,
-            key: record.key.map(<[u8]>::to_vec),
-            value: record.value.map(<[u8]>::to_vec),
-            rejection,
-            sqlstate: None,
-        });
+        self.add_dead_letter(DeadLetter::of_record(record, rejection));
     }
 
     /// Takes row `row` of segment `segment`, whose encoded bytes are `range`, out of the batch and
@@ -227,14 +214,8 @@ impl Batch {
         let place = segment.origins.remove(row) as usize;
         segment.rows -= 1;
         let Some((original, _)) = Original::read(&self.originals[place..]) else { return };
-        let letter = DeadLetter {
-            offset: original.offset,
-            timestamp_ms: original.timestamp_ms,
-            key: original.key.map(<[u8]>::to_vec),
-            value: original.value.map(<[u8]>::to_vec),
-            rejection: Rejection::record(Reason::Refused, message),
-            sqlstate: Some(sqlstate.to_owned()),
-        };
+        let rejection = Rejection::record(Reason::Refused, message);
+        let letter = DeadLetter::of_original(&original, rejection, sqlstate);
         self.add_dead_letter(letter);
     }
 
@@ -249,9 +230,7 @@ impl Batch {
     }
 
     fn add_dead_letter(&mut self, letter: DeadLetter) {
-        self.dead_letter_bytes += std::mem::size_of::<DeadLetter>()
-            + letter.key.as_ref().map_or(0, Vec::len)
-            + letter.value.as_ref().map_or(0, Vec::len);
+        self.dead_letter_bytes += letter.held_bytes();
         self.dead_letters.push(letter);
     }
 
@@ -299,46 +278,15 @@ fn clear_within(buffer: &mut Vec<u8>, capacity_max: usize) {
     }
 }
 
-/// A record that a batch has kept.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Original<'a> {
-    /// Its offset.
-    pub offset: i64,
-    /// Its timestamp in milliseconds since the Unix epoch.
-    pub timestamp_ms: Option<i64>,
-    /// Its key.
-    pub key: Option<&'a [u8]>,
-    /// Its payload.
-    pub value: Option<&'a [u8]>,
-}
-
-impl<'a> Original<'a> {
-    /// Reads what [`Batch::keep_original`] wrote, and gives what stands behind it.
-    fn read(bytes: &'a [u8]) -> Option<(Self, &'a [u8])> {
-        let (offset, rest) = bytes.split_first_chunk()?;
-        let (timestamp, rest) = rest.split_first_chunk()?;
-        let (key_length, rest) = rest.split_first_chunk()?;
-        let (value_length, rest) = rest.split_first_chunk()?;
-        let length = |bytes: &[u8; 4]| usize::try_from(i32::from_le_bytes(*bytes)).ok();
-        let (key_length, value_length) = (length(key_length), length(value_length));
-        let (key, rest) = rest.split_at_checked(key_length.unwrap_or(0))?;
-        let (value, rest) = rest.split_at_checked(value_length.unwrap_or(0))?;
-        let original = Self {
-            offset: i64::from_le_bytes(*offset),
-            timestamp_ms: Some(i64::from_le_bytes(*timestamp)).filter(|ms| *ms != i64::MIN),
-            key: key_length.map(|_| key),
-            value: value_length.map(|_| value),
-        };
-        Some((original, rest))
-    }
-}
-
 #[cfg(test)]
 mod histories;
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::headers;
+
+    const HEADER: (&str, Option<&[u8]>) = ("trace", Some(b"abc"));
 
     fn record(offset: i64, value: &[u8]) -> Record<'_> {
         Record {
@@ -348,7 +296,7 @@ mod tests {
             timestamp_ms: Some(1000 + offset / 2),
             key: Some(b"k"),
             value: Some(value),
-            headers: None,
+            headers: Some(&HEADER),
         }
     }
 
@@ -393,6 +341,8 @@ mod tests {
         assert_eq!(letter.key.as_deref(), Some(&b"k"[..]));
         assert_eq!(letter.value.as_deref(), Some(&b"bb"[..]));
         assert_eq!(letter.sqlstate.as_deref(), Some("23505"));
+        let headers = headers::to_json(letter.original().headers).unwrap();
+        assert_eq!(headers, serde_json::json!([{"name": "trace", "value": "abc"}]));
         assert_eq!(batch.originals().map(|o| o.offset).collect::<Vec<_>>(), [0, 1, 2]);
         // The rows behind it still point at their own records.
         batch.refuse(0, 1, 2..4, "23505", "duplicate");

@@ -12,13 +12,17 @@ use tokio::runtime::Runtime;
 
 use crate::{
     batch::BatchPolicy,
-    config::{self, Config},
+    config::{self, Config, DeadLetters},
     error::{Error, ErrorKind},
     memory::Memory,
-    route::{Context, Route, RouteTarget},
+    route::{Context, Route, RouteTarget, target_name},
     shutdown::Shutdown,
     sink::{Flushed, Sink, ndjson::NdjsonSink, null::NullSink, postgres::PostgresSink},
-    source::{Source, kafka::KafkaSource, ndjson::NdjsonSource},
+    source::{
+        Source,
+        kafka::{DeadLetterTopic, KafkaSource},
+        ndjson::NdjsonSource,
+    },
     state_line::StateLine,
     status::{SinkStatus, SourceState, Status},
     watchdog::Watchdog,
@@ -184,18 +188,15 @@ impl Engine {
                 return Err(Error::software(format!("no sink {}", configured.sink)));
             };
             let mut samples = || self.source(&route.source)?.sample(&route.topics, SAMPLE_RECORDS);
-            let target = feed.sink.open(configured, &mut samples)?;
+            let dead_letters = self.dead_letter_topic(route, configured)?;
+            let target = feed.sink.open(configured, &mut samples, dead_letters)?;
             for field in target.fields() {
                 if !fields.contains(&field) {
                     fields.push(field);
                 }
             }
-            let table = target.name();
-            let name = match table.as_str() {
-                "" => configured.sink.clone(),
-                table => format!("{}.{table}", configured.sink),
-            };
-            targets.push(RouteTarget { name: Arc::from(name), target, queue: feed.sender.clone() });
+            let name = target_name(&configured.sink, target.as_ref());
+            targets.push(RouteTarget { name, target, queue: feed.sender.clone() });
         }
         Ok(Route {
             topics: route.topics.clone(),
@@ -229,17 +230,35 @@ impl Engine {
 
     /// Builds a configured source. A new kind of source is one line here.
     fn source(&self, name: &str) -> Result<Box<dyn Source>, Error> {
-        let context = &self.context;
         Ok(match &self.config.sources[name] {
-            config::Source::Kafka(config) => Box::new(KafkaSource::new(
-                name,
-                config.clone(),
-                Arc::clone(&context.memory),
-                context.shutdown.clone(),
-                START_MAX,
-            )),
+            config::Source::Kafka(config) => Box::new(self.kafka_source(name, config)),
             config::Source::Ndjson(config) => Box::new(NdjsonSource::new(name, &config.path)),
         })
+    }
+
+    fn kafka_source(&self, name: &str, config: &config::KafkaSource) -> KafkaSource {
+        let context = &self.context;
+        KafkaSource::new(
+            name,
+            config.clone(),
+            Arc::clone(&context.memory),
+            context.shutdown.clone(),
+            START_MAX,
+        )
+    }
+
+    /// The topic for the dead letters of a target, if they do not go to the sink.
+    fn dead_letter_topic(
+        &self,
+        route: &config::Route,
+        target: &config::Target,
+    ) -> Result<Option<Arc<DeadLetterTopic>>, Error> {
+        let DeadLetters::Topic(topic) = &target.dead_letters else { return Ok(None) };
+        let config::Source::Kafka(config) = &self.config.sources[&route.source] else {
+            return Err(Error::software("a dead-letter topic of a source without brokers"));
+        };
+        let source = self.kafka_source(&route.source, config);
+        Ok(Some(Arc::new(source.dead_letter_topic(topic)?)))
     }
 
     fn start_writers(&self, feeds: &BTreeMap<String, Feed>) -> Result<Vec<JoinHandle<()>>, Error> {

@@ -1,6 +1,6 @@
 //! One lane as its partition thread sees it: the batch that is open, and the one on its way.
 
-use std::{sync::Arc, time::Instant};
+use std::sync::Arc;
 
 use crossbeam_channel::Sender;
 
@@ -9,11 +9,11 @@ use crate::{
     breaker::{Breaker, Tripped},
     error::{Error, ErrorKind},
     frontier::Frontier,
+    intake,
     lane::{Lane, LaneKey},
-    metrics,
     record::Record,
     rejection::Rejection,
-    row::{Row, Span},
+    row::Span,
     sink::{Encoder, Flushed},
 };
 
@@ -53,35 +53,9 @@ impl LaneFeed {
     }
 
     /// Takes one record in, as a row or as a dead letter.
-    pub(crate) fn take(
-        &mut self,
-        record: &Record<'_>,
-        decoded: &Result<(), Rejection>,
-        spans: &[Span],
-    ) {
-        let encoded = match decoded {
-            Ok(()) => {
-                let row = Row::new(record.value.unwrap_or_default(), spans);
-                let layout = self.encoder.layout(&row);
-                let segment = self.open.segment(layout);
-                let encoded = self.encoder.encode(record, &row, layout, &mut segment.bytes);
-                encoded.map(|()| layout)
-            }
-            Err(rejection) => Err(rejection.clone()),
-        };
-        match encoded {
-            Ok(layout) => {
-                let origin = self.keeps_originals.then(|| self.open.keep_original(record));
-                let segment = self.open.segment(layout);
-                segment.rows += 1;
-                segment.origins.extend(origin);
-            }
-            Err(rejection) => {
-                metrics::dead_letter(rejection.reason);
-                self.open.reject(record, rejection);
-            }
-        }
-        self.open.cover(record, Instant::now);
+    pub(crate) fn take(&mut self, record: &Record<'_>, decoded: Result<&[Span], &Rejection>) {
+        let (encoder, keeps_originals) = (self.encoder.as_mut(), self.keeps_originals);
+        intake::take(&mut self.open, encoder, keeps_originals, record, decoded);
         self.unpublished += 1;
     }
 

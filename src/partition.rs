@@ -14,14 +14,12 @@ use crate::{
     batch::{Batch, BatchPolicy, Trigger},
     error::Error,
     failpoint::failpoint,
-    format::Format,
+    intake::Decoder,
     lane::{Acknowledgement, Lane, Outcome},
     lane_feed::LaneFeed,
     memory::Memory,
     metrics,
     record::Record,
-    rejection::{Reason, Rejection},
-    row::Span,
     shutdown::Shutdown,
     sink::Flushed,
     stage::{Stage, StageClock},
@@ -36,9 +34,7 @@ const WAIT_FOR_WRITER: Duration = Duration::from_millis(2);
 
 /// What one partition thread owns.
 pub(crate) struct Partition {
-    format: Box<dyn Format>,
-    spans: Vec<Span>,
-    max_record_bytes: usize,
+    decoder: Decoder,
     lanes: Vec<LaneFeed>,
     acknowledgements: Receiver<Acknowledgement>,
     stop: Arc<Stop>,
@@ -51,9 +47,7 @@ pub(crate) struct Partition {
 
 /// What a partition thread shares with the rest of the engine.
 pub(crate) struct PartitionParts {
-    pub(crate) format: Box<dyn Format>,
-    pub(crate) field_count: usize,
-    pub(crate) max_record_bytes: usize,
+    pub(crate) decoder: Decoder,
     pub(crate) lanes: Vec<LaneFeed>,
     pub(crate) acknowledgements: Receiver<Acknowledgement>,
     pub(crate) stop: Arc<Stop>,
@@ -66,9 +60,7 @@ pub(crate) struct PartitionParts {
 impl Partition {
     pub(crate) fn new(parts: PartitionParts) -> Self {
         let mut partition = Self {
-            format: parts.format,
-            spans: vec![Span::ABSENT; parts.field_count],
-            max_record_bytes: parts.max_record_bytes,
+            decoder: parts.decoder,
             lanes: parts.lanes,
             acknowledgements: parts.acknowledgements,
             stop: parts.stop,
@@ -96,21 +88,14 @@ impl Partition {
 
     /// Takes one record in. May block while a lane's earlier batch is not durable.
     pub(crate) fn push(&mut self, record: &Record<'_>, heart: &Heart) {
-        let size = record.value.map_or(0, <[u8]>::len);
-        let decoded = if size > self.max_record_bytes {
-            let bound = self.max_record_bytes;
-            let message = format!("the payload has {size} bytes; max_record_bytes is {bound}");
-            Err(Rejection::record(Reason::TooLarge, message))
-        } else {
-            self.format.decode(record, &mut self.spans)
-        };
+        let decoded = self.decoder.decode(record);
         for index in 0..self.lanes.len() {
             let feed = &mut self.lanes[index];
             // A lane that was further than the others when the partition was assigned has these.
             if record.offset < feed.open.end {
                 continue;
             }
-            feed.take(record, &decoded, &self.spans);
+            feed.take(record, decoded.as_ref().map(|()| self.decoder.spans()));
             failpoint!("record.encoded");
             if let Some(trigger) = feed.open.is_full(&self.policy) {
                 self.flush(index, trigger, None, heart);
@@ -306,8 +291,9 @@ mod tests {
     use super::*;
     use crate::{
         breaker::Breaker,
-        format::JsonFormat,
+        config::FormatKind,
         lane::LaneKey,
+        rejection::Reason,
         sink::{Group, TargetId, null::NullSink},
         watchdog::Watchdog,
     };
@@ -343,9 +329,7 @@ mod tests {
         };
         let stop = Arc::new(Stop::default());
         let partition = Partition::new(PartitionParts {
-            format: Box::new(JsonFormat::new(Vec::new())),
-            field_count: 0,
-            max_record_bytes: 100,
+            decoder: Decoder::new(FormatKind::Json, &[], 100),
             lanes: lanes.iter().map(feed).collect(),
             acknowledgements,
             stop: Arc::clone(&stop),

@@ -9,7 +9,7 @@ use crate::{
     breaker::Breaker,
     config::FormatKind,
     error::Error,
-    format::{Format, JsonFormat, RawFormat},
+    intake::Decoder,
     lane::{Claim, Lane, LaneKey},
     lane_feed::LaneFeed,
     memory::Memory,
@@ -48,6 +48,14 @@ pub struct RouteTarget {
     pub queue: Sender<Flushed>,
 }
 
+/// The name of a target in lanes: `sink`, or `sink.table`.
+pub(crate) fn target_name(sink: &str, target: &dyn Target) -> Arc<str> {
+    match target.name().as_str() {
+        "" => Arc::from(sink),
+        table => Arc::from(format!("{sink}.{table}")),
+    }
+}
+
 /// A route whose targets are open.
 pub struct Route {
     /// Topics; for an ndjson source its own name.
@@ -81,11 +89,6 @@ pub(crate) struct OpenPartition {
 }
 
 impl Route {
-    /// Whether a target wants the records' headers.
-    pub fn wants_headers(&self) -> bool {
-        self.targets.iter().any(|target| target.target.wants_headers())
-    }
-
     /// The names of a partition's lanes, in the order of the targets.
     pub fn lane_keys(&self, topic: &Arc<str>, partition: i32) -> Vec<LaneKey> {
         let key = |target: &RouteTarget| LaneKey {
@@ -136,15 +139,9 @@ impl Route {
             lanes.push(lane);
         }
         lanes.iter().for_each(|lane| context.status.add_lane(lane));
-        let format: Box<dyn Format> = match self.format {
-            FormatKind::Json => Box::new(JsonFormat::new(self.fields.clone())),
-            FormatKind::Raw => Box::new(RawFormat::new(&self.fields)),
-        };
         let stop = Arc::new(Stop::default());
         let partition = Partition::new(PartitionParts {
-            format,
-            field_count: self.fields.len(),
-            max_record_bytes: self.max_record_bytes,
+            decoder: Decoder::new(self.format, &self.fields, self.max_record_bytes),
             lanes: feeds,
             acknowledgements,
             stop: Arc::clone(&stop),

@@ -27,6 +27,11 @@ pub struct Heart {
 }
 
 impl Heart {
+    /// The heart of a thread that no watchdog sees: a command that somebody waits for.
+    pub(crate) fn new(name: &str) -> Self {
+        Self { name: name.to_owned(), started: Instant::now(), last_beat_ms: AtomicU64::new(0) }
+    }
+
     /// The thread is alive and gets somewhere.
     pub fn beat(&self) {
         self.last_beat_ms.store(self.started.elapsed().as_millis() as u64, Relaxed);
@@ -72,11 +77,7 @@ impl Watchdog {
         name: &str,
         body: impl FnOnce(&Heart) + Send + 'static,
     ) -> Result<JoinHandle<()>, Error> {
-        let heart = Arc::new(Heart {
-            name: name.to_owned(),
-            started: Instant::now(),
-            last_beat_ms: AtomicU64::new(0),
-        });
+        let heart = Arc::new(Heart::new(name));
         {
             let mut hearts = self.hearts.lock().unwrap_or_else(PoisonError::into_inner);
             hearts.retain(|heart| heart.strong_count() > 0);

@@ -6,7 +6,10 @@ use tokio::runtime::Runtime;
 
 use super::{ConfigArgs, telemetry};
 use crate::{
-    config::{Config, OnMissingTable, Sink, Source, Target},
+    config::{
+        Config, DeadLetters, KafkaSource as KafkaConfig, OnMissingTable, Route, Sink, Source,
+        Target,
+    },
     error::Error,
     memory::Memory,
     shutdown::Shutdown,
@@ -81,6 +84,25 @@ fn check_sources(config: &Config, findings: &mut Findings) {
             }
         };
         findings.add(&what, result);
+        if let Source::Kafka(kafka) = &config.sources[&route.source] {
+            check_dead_letters(route, kafka, &memory, findings);
+        }
+    }
+}
+
+fn check_dead_letters(
+    route: &Route,
+    kafka: &KafkaConfig,
+    memory: &Arc<Memory>,
+    findings: &mut Findings,
+) {
+    for target in &route.to {
+        let DeadLetters::Topic(topic) = &target.dead_letters else { continue };
+        let (memory, shutdown) = (Arc::clone(memory), Shutdown::default());
+        let source = KafkaSource::new(&route.source, kafka.clone(), memory, shutdown, PATIENCE);
+        let what = format!("routes.{}, dead letters to {}", route.name, route.source);
+        let checked = source.dead_letter_topic(topic).map(|_| format!("topic {topic}"));
+        findings.add(&what, checked);
     }
 }
 

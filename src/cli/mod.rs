@@ -1,6 +1,7 @@
-//! The command line: one file a command.
+//! The command line: one file a command, or a folder for one that has several.
 
 mod check;
+mod dlq;
 mod healthcheck;
 mod init;
 mod run;
@@ -31,6 +32,8 @@ enum Command {
     Check(ConfigArgs),
     /// Look at a topic's records and print the table and the configuration that fit them.
     Init(init::InitArgs),
+    /// Look at the dead letters in the table, send them again, or drop them.
+    Dlq(dlq::DlqArgs),
     /// Ask a running tidegate whether it is ready: for containers and supervisors.
     Healthcheck(healthcheck::HealthcheckArgs),
 }
@@ -72,6 +75,7 @@ pub fn run() -> Result<(), Error> {
         Command::Run(arguments) => run::run(&arguments),
         Command::Check(arguments) => check::run(&arguments),
         Command::Init(arguments) => init::run(&arguments),
+        Command::Dlq(arguments) => dlq::run(&arguments),
         Command::Healthcheck(arguments) => healthcheck::run(&arguments),
     }
 }

@@ -30,13 +30,14 @@ use std::{
 
 pub use environment::Environment;
 pub use error::ConfigError;
+pub(crate) use quantity::parse_duration;
 pub use route::{FormatKind, Route};
 pub use secret::Secret;
 pub use settings::{Admin, Batch, Log, LogFormat, Memory, Shutdown};
 pub use sink::{NdjsonSink, PostgresSink, Sink};
 pub use source::{KafkaSource, NdjsonSource, Source, Start};
 pub use table_name::TableName;
-pub use target::{ColumnFeed, Delivery, OnMissingTable, Target, WriteMode};
+pub use target::{ColumnFeed, DeadLetters, Delivery, OnMissingTable, Target, WriteMode};
 
 use error::{Origin, Problem, suggestion};
 use node::{Node, Value};

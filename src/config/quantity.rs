@@ -21,7 +21,7 @@ pub(super) fn parse_size(text: &str) -> Option<usize> {
 }
 
 /// Reads `100ms`, `5s`, `2m` or `1h`.
-pub(super) fn parse_duration(text: &str) -> Option<Duration> {
+pub(crate) fn parse_duration(text: &str) -> Option<Duration> {
     parse(text, &DURATIONS_MS).map(Duration::from_millis)
 }
 

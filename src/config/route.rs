@@ -10,7 +10,7 @@ use super::{
     reader::{Entry, Table},
     source::Source,
     table_name::TableName,
-    target::{self, Target},
+    target::{self, DeadLetters, Target},
 };
 
 const DEFAULT_MAX_RECORD_BYTES: usize = 1 << 20;
@@ -73,6 +73,7 @@ pub(super) fn read(
     let percent = table.take("max_dead_letter_percent");
     let percent = percent.map_or(Some(DEFAULT_MAX_DEAD_LETTER_PERCENT), |e| e.integer(1..=100));
     let to = read_targets(&mut table, ends);
+    check_dead_letters(&table, source.as_deref(), topics.as_deref(), to.as_deref(), ends);
     table.finish();
     Some(Route {
         name: name?,
@@ -83,6 +84,27 @@ pub(super) fn read(
         max_dead_letter_percent: percent?,
         to: to?,
     })
+}
+
+/// Dead letters go to a topic of the source's cluster, and not round in a circle.
+fn check_dead_letters(
+    table: &Table<'_>,
+    source: Option<&str>,
+    topics: Option<&[String]>,
+    to: Option<&[Target]>,
+    ends: &Ends,
+) {
+    let kind = source.and_then(|source| ends.sources.get(source)).and_then(Option::as_ref);
+    for (index, target) in to.unwrap_or_default().iter().enumerate() {
+        let DeadLetters::Topic(topic) = &target.dead_letters else { continue };
+        let key = format!("to[{index}].dead_letters");
+        if matches!(kind, Some(Source::Ndjson(_))) {
+            table.fail(&key, "an ndjson source has no brokers; remove it to use the table");
+        } else if topics.is_some_and(|topics| topics.contains(topic)) {
+            let message = format!("this route reads `{topic}`; expected a topic that it does not");
+            table.fail(&key, message);
+        }
+    }
 }
 
 fn read_source(table: &mut Table<'_>, ends: &Ends) -> Option<String> {
@@ -177,7 +199,7 @@ fn take_topic(source: &str, topic: &str, path: &str, taken: &mut Taken) -> Optio
 
 /// Kafka's own rule for names (`org.apache.kafka.common.internals.Topic`). A pattern (`^...`) fails
 /// it, too: a route has a fixed set of lanes.
-fn read_topic(entry: &Entry<'_>) -> Option<String> {
+pub(super) fn read_topic(entry: &Entry<'_>) -> Option<String> {
     let expected = "a topic's name: 1 to 249 characters among a-z, A-Z, 0-9, `.`, `_` and `-` (no \
                     pattern)";
     entry.parsed(expected, |text| {

@@ -21,6 +21,16 @@ pub enum Source {
     Ndjson(NdjsonSource),
 }
 
+impl Source {
+    /// In whose name the source of this name is read.
+    pub fn group(&self, name: &str) -> String {
+        match self {
+            Self::Kafka(kafka) => kafka.group.clone(),
+            Self::Ndjson(_) => format!("tidegate-{name}"),
+        }
+    }
+}
+
 /// A Kafka cluster, read as a consumer group.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KafkaSource {

@@ -6,6 +6,7 @@ use super::{
     Ends,
     error::suggestion,
     reader::{Entry, Table},
+    route::read_topic,
     sink::Sink,
     table_name::{TableName, is_identifier},
 };
@@ -24,6 +25,8 @@ pub struct Target {
     pub delivery: Delivery,
     /// What to do if the table is not there. Postgres only; default: `"fail"`.
     pub on_missing_table: OnMissingTable,
+    /// Where records go that cannot become rows. Postgres only; default: its table.
+    pub dead_letters: DeadLetters,
     /// What feeds which column. A column that is not named here takes the record's field of the
     /// same name. Postgres only; default: none.
     pub columns: BTreeMap<String, ColumnFeed>,
@@ -63,6 +66,16 @@ pub enum OnMissingTable {
     Fail,
     /// `"create"`: make it from what the records show.
     Create,
+}
+
+/// Where records go that cannot become rows.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum DeadLetters {
+    /// `tidegate.dead_letters` in the sink's database.
+    #[default]
+    Table,
+    /// `{ topic = "orders-dead" }`: a topic of the source's cluster, which must exist.
+    Topic(String),
 }
 
 /// What feeds a column.
@@ -143,8 +156,8 @@ fn read_write_mode(table: &mut Table<'_>) -> Option<WriteMode> {
 }
 
 /// The keys that only a Postgres sink has.
-fn postgres_keys<'a>(table: &mut Table<'a>) -> [Option<Entry<'a>>; 4] {
-    ["table", "delivery", "on_missing_table", "columns"].map(|key| table.take(key))
+fn postgres_keys<'a>(table: &mut Table<'a>) -> [Option<Entry<'a>>; 5] {
+    ["table", "delivery", "on_missing_table", "dead_letters", "columns"].map(|key| table.take(key))
 }
 
 fn postgres(table: &mut Table<'_>) -> Option<Target> {
@@ -152,6 +165,7 @@ fn postgres(table: &mut Table<'_>) -> Option<Target> {
     let name = name.and_then(|entry| entry.parsed(TABLE_EXPECTED, TableName::parse));
     let delivery = table.take("delivery").and_then(|entry| entry.choice(&DELIVERIES));
     let missing = table.take("on_missing_table").and_then(|e| e.choice(&ON_MISSING_TABLE));
+    let dead_letters = table.take("dead_letters").and_then(read_dead_letters);
     let columns = table.section("columns");
     let columns = columns.all().filter_map(|(column, entry)| {
         if !is_identifier(column) {
@@ -166,12 +180,13 @@ fn postgres(table: &mut Table<'_>) -> Option<Target> {
         write: WriteMode::Append,
         delivery: delivery.unwrap_or(Delivery::ExactlyOnce),
         on_missing_table: missing.unwrap_or_default(),
+        dead_letters: dead_letters.unwrap_or_default(),
     })
 }
 
 fn other(table: &mut Table<'_>) -> Target {
-    let [name, delivery, missing, columns] = postgres_keys(table);
-    for entry in [name, missing, columns].into_iter().flatten() {
+    let [name, delivery, missing, dead_letters, columns] = postgres_keys(table);
+    for entry in [name, missing, dead_letters, columns].into_iter().flatten() {
         entry.fail("only a postgres sink has this key; remove it");
     }
     if let Some(entry) = delivery
@@ -185,8 +200,20 @@ fn other(table: &mut Table<'_>) -> Target {
         write: WriteMode::Append,
         delivery: Delivery::AtLeastOnce,
         on_missing_table: OnMissingTable::Fail,
+        dead_letters: DeadLetters::Table,
         columns: BTreeMap::new(),
     }
+}
+
+fn read_dead_letters(entry: Entry<'_>) -> Option<DeadLetters> {
+    if entry.node.entries().is_none() {
+        entry.expected("`{ topic = \"...\" }`; without this key they go to the table");
+        return None;
+    }
+    let mut table = entry.table()?;
+    let topic = table.require("topic", "a topic of the source's cluster");
+    table.finish();
+    read_topic(&topic?).map(DeadLetters::Topic)
 }
 
 fn read_feed(column: &str, entry: Entry<'_>) -> Option<ColumnFeed> {

@@ -4,12 +4,13 @@ use std::{fmt, sync::Arc};
 
 use super::{Encoder, Flushed, Sink, Target, TargetId, WriteError, Writer};
 use crate::{
-    batch::{Batch, Original},
+    batch::{Batch, DeadLetter, Original},
     config,
     detect::Sample,
     error::Error,
     lane::Outcome,
     record::Record,
+    source::kafka::DeadLetterTopic,
     status::SinkStatus,
     watchdog::Heart,
 };
@@ -18,9 +19,9 @@ type Handle = dyn Fn(&Record<'_>) -> Result<(), WriteError> + Send + Sync;
 
 /// Calls a function for each record: at least once, in the order of its partition.
 ///
-/// The function gets key, value, topic, partition, offset and timestamp (no headers), also of records
-/// that the route's format refuses. When it
-/// answers [`WriteError::Outage`], the batch is handed in again from its first record on.
+/// The function gets key, value, headers, topic, partition, offset and timestamp, also of records that
+/// the route's format refuses. When it answers [`WriteError::Outage`], the batch is handed in again
+/// from its first record on.
 #[derive(Clone)]
 pub struct HandlerSink {
     handle: Arc<Handle>,
@@ -46,6 +47,7 @@ impl Sink for HandlerSink {
         &self,
         _target: &config::Target,
         _samples: &mut dyn FnMut() -> Result<Vec<Sample>, Error>,
+        _dead_letters: Option<Arc<DeadLetterTopic>>,
     ) -> Result<Arc<dyn Target>, Error> {
         Ok(Arc::new(self.clone()))
     }
@@ -82,15 +84,8 @@ impl Writer for HandlerSink {
         for flushed in batches {
             for original in records_of(&flushed.batch) {
                 heart.beat();
-                (self.handle)(&Record {
-                    topic: &flushed.lane.key.topic,
-                    partition: flushed.lane.key.partition,
-                    offset: original.offset,
-                    timestamp_ms: original.timestamp_ms,
-                    key: original.key,
-                    value: original.value,
-                    headers: None,
-                })?;
+                let key = &flushed.lane.key;
+                (self.handle)(&original.record(&key.topic, key.partition))?;
             }
             flushed.outcome = Some(Outcome::Durable);
         }
@@ -101,12 +96,7 @@ impl Writer for HandlerSink {
 /// All records of a batch in order of their offsets, also those that the format did not take: what a
 /// record means is the function's business.
 fn records_of(batch: &Batch) -> Vec<Original<'_>> {
-    let refused = batch.dead_letters.iter().map(|letter| Original {
-        offset: letter.offset,
-        timestamp_ms: letter.timestamp_ms,
-        key: letter.key.as_deref(),
-        value: letter.value.as_deref(),
-    });
+    let refused = batch.dead_letters.iter().map(DeadLetter::original);
     let mut records: Vec<_> = batch.originals().chain(refused).collect();
     records.sort_by_key(|record| record.offset);
     records

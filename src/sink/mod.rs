@@ -18,6 +18,7 @@ use crate::{
     record::Record,
     rejection::Rejection,
     row::Row,
+    source::kafka::DeadLetterTopic,
     status::SinkStatus,
     watchdog::Heart,
 };
@@ -55,6 +56,7 @@ pub enum WriteError {
 pub trait Sink: Send + Sync + 'static {
     /// Prepares a target of a route, before the first record. `samples` gives records of the route
     /// for a target that must be made from what they show; it may block until there are some.
+    /// `dead_letters` is where records go that cannot become rows, if not into the sink.
     ///
     /// # Errors
     /// When the target cannot be written: names it and the way out.
@@ -62,6 +64,7 @@ pub trait Sink: Send + Sync + 'static {
         &self,
         target: &crate::config::Target,
         samples: &mut dyn FnMut() -> Result<Vec<crate::detect::Sample>, Error>,
+        dead_letters: Option<Arc<DeadLetterTopic>>,
     ) -> Result<Arc<dyn Target>, Error>;
 
     /// How many writer threads to run.
@@ -86,11 +89,6 @@ pub trait Target: Send + Sync {
     /// The fields of the record that its columns are fed from.
     fn fields(&self) -> Vec<String> {
         Vec::new()
-    }
-
-    /// Whether it wants the headers of the records.
-    fn wants_headers(&self) -> bool {
-        false
     }
 
     /// Whether it may refuse a row after it was encoded: the records are then kept until their

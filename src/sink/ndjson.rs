@@ -16,10 +16,12 @@ use crate::{
     config,
     detect::Sample,
     error::Error,
+    headers,
     lane::{LaneKey, Outcome},
     record::Record,
     rejection::{Reason, Rejection},
     row::Row,
+    source::kafka::DeadLetterTopic,
     status::SinkStatus,
     watchdog::Heart,
 };
@@ -110,6 +112,7 @@ impl Sink for NdjsonSink {
         &self,
         _target: &config::Target,
         _samples: &mut dyn FnMut() -> Result<Vec<Sample>, Error>,
+        _dead_letters: Option<Arc<DeadLetterTopic>>,
     ) -> Result<Arc<dyn Target>, Error> {
         self.append(b"", b"").map_err(|error| {
             let path = self.path.as_deref().unwrap_or(Path::new("-")).display();
@@ -190,14 +193,13 @@ impl Writer for NdjsonSink {
 fn describe(lane: &LaneKey, letter: &DeadLetter) -> String {
     let text =
         |bytes: &Option<Vec<u8>>| bytes.as_ref().map(|b| String::from_utf8_lossy(b).into_owned());
-    let hex = |bytes: &Option<Vec<u8>>| {
-        bytes.as_ref().map(|b| b.iter().map(|byte| format!("{byte:02x}")).collect::<String>())
-    };
+    let hex = |bytes: &Option<Vec<u8>>| bytes.as_deref().map(headers::hex);
     serde_json::json!({
         "topic": &*lane.topic, "partition": lane.partition, "offset": letter.offset,
         "timestamp_ms": letter.timestamp_ms, "reason": letter.rejection.reason.as_str(),
         "message": letter.rejection.to_string(), "key_hex": hex(&letter.key),
         "value": text(&letter.value), "value_hex": hex(&letter.value),
+        "headers": headers::to_json(letter.original().headers),
     })
     .to_string()
 }

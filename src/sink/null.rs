@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use super::{Encoder, Flushed, Sink, Target, TargetId, WriteError, Writer};
 use crate::{
-    config, detect::Sample, error::Error, lane::Outcome, status::SinkStatus, watchdog::Heart,
+    config, detect::Sample, error::Error, lane::Outcome, source::kafka::DeadLetterTopic,
+    status::SinkStatus, watchdog::Heart,
 };
 
 /// The sink, its only target, and its encoder and writer: none has anything to hold.
@@ -16,6 +17,7 @@ impl Sink for NullSink {
         &self,
         _target: &config::Target,
         _samples: &mut dyn FnMut() -> Result<Vec<Sample>, Error>,
+        _dead_letters: Option<Arc<DeadLetterTopic>>,
     ) -> Result<Arc<dyn Target>, Error> {
         Ok(Arc::new(Self))
     }

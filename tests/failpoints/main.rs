@@ -8,6 +8,7 @@
 
 mod crash;
 mod freeze;
+mod letters;
 #[path = "../integration/support/mod.rs"]
 #[allow(dead_code, unused_imports)]
 mod support;

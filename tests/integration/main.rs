@@ -9,7 +9,9 @@
 mod brokers;
 mod claims;
 mod cli;
+mod dead_letter_topic;
 mod delivery;
+mod dlq;
 mod fanout;
 mod faults;
 mod files;

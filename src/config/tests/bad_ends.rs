@@ -138,7 +138,7 @@ fn what_is_wrong_with_a_source_is_named() {
             "[sources.Backlog]",
             "tidegate.toml:10: sources.Backlog: not a name for a source; expected 1 to 63 \
              characters among a-z, 0-9, `_` and `-`\n\
-             tidegate.toml:44: routes[1].source: no source is named `backlog`; did you \
+             tidegate.toml:45: routes[1].source: no source is named `backlog`; did you \
              mean `Backlog`?",
         ),
         (

@@ -1,18 +1,61 @@
 use super::check;
 
 #[test]
+fn dead_letters_go_to_a_topic_that_can_take_them() {
+    let piece = r#"dead_letters = { topic = "orders-dead" }"#;
+    check(&[
+        (
+            piece,
+            r#"dead_letters = "orders-dead""#,
+            "tidegate.toml:36: routes[0].to[0].dead_letters: expected `{ topic = \"...\" }`; without \
+             this key they go to the table, found `orders-dead`",
+        ),
+        (
+            piece,
+            "dead_letters = {}",
+            "tidegate.toml:36: routes[0].to[0].dead_letters.topic: missing; expected a topic of the \
+             source's cluster",
+        ),
+        (
+            piece,
+            r#"dead_letters = { topic = "^orders" }"#,
+            "tidegate.toml:36: routes[0].to[0].dead_letters.topic: expected a topic's name: 1 to 249 \
+             characters among a-z, A-Z, 0-9, `.`, `_` and `-` (no pattern), found `^orders`",
+        ),
+        (
+            piece,
+            r#"dead_letters = { topic = "orders" }"#,
+            "tidegate.toml:25: routes[0].to[0].dead_letters: this route reads `orders`; expected a \
+             topic that it does not",
+        ),
+        (
+            "sink = \"nowhere\"\n",
+            "sink = \"serving\"\ntable = \"lines\"\ndead_letters = { topic = \"dead\" }\n",
+            "tidegate.toml:44: routes[1].to[0].dead_letters: an ndjson source has no brokers; remove \
+             it to use the table",
+        ),
+        (
+            r#"sink = "archive""#,
+            "sink = \"archive\"\ndead_letters = { topic = \"dead\" }",
+            "tidegate.toml:44: routes[0].to[1].dead_letters: only a postgres sink has this key; \
+             remove it",
+        ),
+    ]);
+}
+
+#[test]
 fn what_is_wrong_with_a_route_is_named() {
     check(&[
         (
             "[batch]\n",
             "[[routes]]\nsource = \"backlog\"\nto = [{ sink = \"nowhere\" }]\n[batch]\n",
-            "tidegate.toml:48: routes[2].source: routes[1] reads all of `backlog` already; give it \
+            "tidegate.toml:49: routes[2].source: routes[1] reads all of `backlog` already; give it \
              another target under `to` there",
         ),
         (
             "source = \"shop\"",
             "source = \"shop\"\nname = \"backlog-1\"",
-            "tidegate.toml:44: routes[1].name: routes[0] is named `backlog-1`, too; give one of the \
+            "tidegate.toml:45: routes[1].name: routes[0] is named `backlog-1`, too; give one of the \
              two another `name`",
         ),
         (
@@ -24,13 +67,13 @@ fn what_is_wrong_with_a_route_is_named() {
         (
             r#"source = "backlog""#,
             "source = \"backlog\"\nname = \"shop-1\"",
-            "tidegate.toml:45: routes[1].name: routes[0] has this name, too; give one of \
+            "tidegate.toml:46: routes[1].name: routes[0] has this name, too; give one of \
              the two another `name`",
         ),
         (
             r#"source = "backlog""#,
             "source = \"backlog\"\nname = \"Night run\"",
-            "tidegate.toml:45: routes[1].name: expected a name of 1 to 63 characters among \
+            "tidegate.toml:46: routes[1].name: expected a name of 1 to 63 characters among \
              a-z, 0-9, `_` and `-`, found `Night run`",
         ),
         (
@@ -62,7 +105,7 @@ fn what_is_wrong_with_a_route_is_named() {
             r#"bytes = "512KiB""#,
             "tidegate.toml:29: routes[0].max_record_bytes: a record of 1MiB does not fit \
              into batch.bytes (512KiB); lower max_record_bytes or raise batch.bytes\n\
-             tidegate.toml:43: routes[1].max_record_bytes: a record of 1MiB (the default) \
+             tidegate.toml:44: routes[1].max_record_bytes: a record of 1MiB (the default) \
              does not fit into batch.bytes (512KiB); lower max_record_bytes or raise \
              batch.bytes",
         ),
@@ -113,13 +156,13 @@ fn what_is_wrong_with_a_target_is_named() {
         (
             r#"source = "backlog""#,
             "source = \"backlog\"\ntopics = [\"orders\"]",
-            "tidegate.toml:45: routes[1].topics: only a kafka source has topics; remove it \
+            "tidegate.toml:46: routes[1].topics: only a kafka source has topics; remove it \
              (the topic is `backlog`)",
         ),
         (
             r#"source = "backlog""#,
             "source = \"shop\"\ntopics = [\"orders\"]",
-            "tidegate.toml:45: routes[1].topics[0]: routes[0] reads this topic of `shop` \
+            "tidegate.toml:46: routes[1].topics[0]: routes[0] reads this topic of `shop` \
              already; give it another target under `to` there",
         ),
         (
@@ -143,31 +186,31 @@ fn what_is_wrong_with_a_target_is_named() {
         (
             r#"sink = "archive""#,
             "sink = \"archive\"\ntable = \"orders\"",
-            "tidegate.toml:43: routes[0].to[1].table: only a postgres sink has this key; \
+            "tidegate.toml:44: routes[0].to[1].table: only a postgres sink has this key; \
              remove it",
         ),
         (
             r#"sink = "archive""#,
             "sink = \"archive\"\ndelivery = \"exactly-once\"",
-            "tidegate.toml:43: routes[0].to[1].delivery: only a postgres sink can be \
+            "tidegate.toml:44: routes[0].to[1].delivery: only a postgres sink can be \
              `exactly-once`; write `at-least-once`",
         ),
         (
             r#"sink = "archive""#,
             "sink = \"serving\"\ntable = \"orders_realtime\"",
-            "tidegate.toml:41: routes[0].to[1]: routes[0].to[0] writes to the same table \
+            "tidegate.toml:42: routes[0].to[1]: routes[0].to[0] writes to the same table \
              of the same sink; remove one",
         ),
         (
             r#"sink = "nowhere""#,
             "sink = \"nowhere\"\n[[routes.to]]\nsink = \"nowhere\"",
-            "tidegate.toml:47: routes[1].to[1]: routes[1].to[0] writes to the same sink; \
+            "tidegate.toml:48: routes[1].to[1]: routes[1].to[0] writes to the same sink; \
              remove one",
         ),
         (
             "[[routes.to]]\nsink = \"nowhere\"\n",
             "",
-            "tidegate.toml:43: routes[1].to: missing; expected one [[routes.to]] or more",
+            "tidegate.toml:44: routes[1].to: missing; expected one [[routes.to]] or more",
         ),
         (
             r#"write = "append""#,
@@ -196,57 +239,57 @@ fn what_is_wrong_with_a_target_is_named() {
         (
             r#"{ metadata = "offset" }"#,
             r#"{ metadata = "ofset" }"#,
-            "tidegate.toml:37: routes[0].to[0].columns.kafka_offset.metadata: expected one \
+            "tidegate.toml:38: routes[0].to[0].columns.kafka_offset.metadata: expected one \
              of `topic`, `partition`, `offset`, `timestamp`, `key`, `headers`, `payload`, \
              found `ofset`; did you mean `offset`?",
         ),
         (
             r#"{ metadata = "offset" }"#,
             r#""offset""#,
-            "tidegate.toml:37: routes[0].to[0].columns.kafka_offset: expected one of `{ \
+            "tidegate.toml:38: routes[0].to[0].columns.kafka_offset: expected one of `{ \
              field = \"...\" }`, `{ metadata = \"...\" }`, `{ skip = true }`, found \
              `offset`",
         ),
         (
             r#"{ metadata = "offset" }"#,
             r#"{ metadata = "offset", skip = true }"#,
-            "tidegate.toml:37: routes[0].to[0].columns.kafka_offset: expected only one of \
+            "tidegate.toml:38: routes[0].to[0].columns.kafka_offset: expected only one of \
              `field`, `metadata`, `skip`",
         ),
         (
             r#"{ metadata = "offset" }"#,
             r#"{ metadata = "offset", epoch = "ms" }"#,
-            "tidegate.toml:37: routes[0].to[0].columns.kafka_offset.epoch: only a `field` \
+            "tidegate.toml:38: routes[0].to[0].columns.kafka_offset.epoch: only a `field` \
              has an epoch; remove it",
         ),
         (
             r#"{ metadata = "offset" }"#,
             "{}",
-            "tidegate.toml:37: routes[0].to[0].columns.kafka_offset: expected one of \
+            "tidegate.toml:38: routes[0].to[0].columns.kafka_offset: expected one of \
              `field`, `metadata`, `skip`",
         ),
         (
             r#"epoch = "ms""#,
             r#"epoch = "min""#,
-            "tidegate.toml:39: routes[0].to[0].columns.created_at.epoch: expected one of \
+            "tidegate.toml:40: routes[0].to[0].columns.created_at.epoch: expected one of \
              `s`, `ms`, `us`, `ns`, found `min`",
         ),
         (
             r#"epoch = "ms""#,
             r#"epok = "ms""#,
-            "tidegate.toml:39: routes[0].to[0].columns.created_at.epok: unknown key; did \
+            "tidegate.toml:40: routes[0].to[0].columns.created_at.epok: unknown key; did \
              you mean `epoch`?",
         ),
         (
             "skip = true",
             "skip = false",
-            "tidegate.toml:40: routes[0].to[0].columns.internal_note.skip: expected \
+            "tidegate.toml:41: routes[0].to[0].columns.internal_note.skip: expected \
              `true`; a column that is not skipped needs no entry",
         ),
         (
             "skip = true",
             "skip = 1",
-            "tidegate.toml:40: routes[0].to[0].columns.internal_note.skip: expected `true` \
+            "tidegate.toml:41: routes[0].to[0].columns.internal_note.skip: expected `true` \
              or `false`, found the integer 1",
         ),
     ]);

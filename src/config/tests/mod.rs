@@ -44,6 +44,7 @@ table = "orders_realtime"
 write = "append"
 delivery = "exactly-once"
 on_missing_table = "fail"
+dead_letters = { topic = "orders-dead" }
 [routes.to.columns]
 kafka_offset = { metadata = "offset" }
 total = { field = "amount" }

@@ -162,7 +162,7 @@ fn problems_stand_in_the_order_of_the_file_and_then_of_the_overrides() {
     assert_eq!(error.problem_count(), 4);
     let places: Vec<_> =
         error.to_string().lines().map(|l| l.split(": ").next().unwrap().to_owned()).collect();
-    assert_eq!(places, ["tidegate.toml:17", "tidegate.toml:49", "TIDEGATE__BATCH__AGE", "--set"]);
+    assert_eq!(places, ["tidegate.toml:17", "tidegate.toml:50", "TIDEGATE__BATCH__AGE", "--set"]);
 }
 
 #[test]

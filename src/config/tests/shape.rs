@@ -67,12 +67,14 @@ fn a_route_arrives_with_its_targets() {
         write: WriteMode::Append,
         delivery: Delivery::AtLeastOnce,
         on_missing_table: OnMissingTable::Fail,
+        dead_letters: DeadLetters::Table,
         columns: BTreeMap::new(),
     };
     let serving = Target {
         sink: "serving".to_owned(),
         table: Some(TableName { schema: None, name: "orders_realtime".to_owned() }),
         delivery: Delivery::ExactlyOnce,
+        dead_letters: DeadLetters::Topic("orders-dead".to_owned()),
         columns: columns.into(),
         ..archive.clone()
     };

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use deadpool_postgres::Object;
 
 use super::{
-    column::{Column, ColumnType, Feed, Metadata},
+    column::{Column, ColumnType, Feed},
     sqlstate::PgError,
 };
 use crate::{
@@ -256,11 +256,6 @@ pub fn feed(
         return Err(Error::config(format!("table {shown} has no column to write")));
     }
     Ok((columns, fields))
-}
-
-/// Whether any column wants the record's headers.
-pub fn wants_headers(columns: &[Column]) -> bool {
-    columns.iter().any(|column| column.feed == Feed::Metadata(Metadata::Headers))
 }
 
 /// The known name that is most like `name`, if one is like it.

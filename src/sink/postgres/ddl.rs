@@ -52,6 +52,7 @@ CREATE TABLE IF NOT EXISTS tidegate.dead_letters (
     message          text NOT NULL,
     sqlstate         text,
     created_at       timestamptz NOT NULL DEFAULT now(),
+    headers          jsonb,
     PRIMARY KEY (consumer_group, cluster_id, topic, partition, "offset", target)
 );
 COMMENT ON TABLE tidegate.checkpoints IS 'Next offset of each lane; moved in the transaction of the rows';

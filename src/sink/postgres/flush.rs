@@ -294,6 +294,8 @@ async fn transact(
     status: &SinkStatus,
 ) -> Result<(), PgError> {
     let mut clock = StepClock { status, since: Instant::now() };
+    // What is known already does not keep a transaction open while Kafka takes its time.
+    session.send_dead_letters(target, batches).await?;
     session.execute("BEGIN").await?;
     failpoint!("transaction.begun");
     for layout in layouts(batches) {
@@ -309,11 +311,11 @@ async fn transact(
 pub(super) async fn finish(
     session: &mut Session,
     target: &PgTarget,
-    batches: &[&mut Flushed],
+    batches: &mut [&mut Flushed],
     end: &mut End,
     clock: &mut StepClock<'_>,
 ) -> Result<(), PgError> {
-    session.dead_letters(batches).await?;
+    session.dead_letters(target, batches).await?;
     failpoint!("dead_letters.written");
     let advanced = session.advance(target, batches).await?;
     clock.step(Stage::Checkpoint);

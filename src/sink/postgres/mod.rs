@@ -5,6 +5,7 @@ mod checkpoint;
 pub mod column;
 pub mod connect;
 pub mod ddl;
+pub mod dead_letters;
 pub mod encode;
 mod flush;
 mod row_fault;
@@ -31,6 +32,7 @@ use crate::{
     detect::{self, Sample},
     error::{Error, ErrorKind},
     shutdown::Shutdown,
+    source::kafka::DeadLetterTopic,
     status::SinkStatus,
 };
 
@@ -181,6 +183,7 @@ impl Sink for PostgresSink {
         &self,
         target: &config::Target,
         samples: &mut dyn FnMut() -> Result<Vec<Sample>, Error>,
+        topic: Option<Arc<DeadLetterTopic>>,
     ) -> Result<Arc<dyn Target>, Error> {
         let Some(name) = &target.table else {
             return Err(Error::config(format!("sink {} needs a table", self.shared.name)));
@@ -195,6 +198,7 @@ impl Sink for PostgresSink {
         };
         // Dead letters are kept in both modes, checkpoints in one.
         self.ask(async |client| checkpoint::ensure_schema(client).await)?;
+        self.ask(async |client| dead_letters::ensure_headers(client).await)?;
         if target.delivery == Delivery::AtLeastOnce {
             tracing::info!("table {}: at least once; a crash may double rows", table.display());
         }
@@ -203,7 +207,8 @@ impl Sink for PostgresSink {
         };
         let mut targets = self.shared.targets.lock().unwrap_or_else(PoisonError::into_inner);
         let id = TargetId(targets.len());
-        let opened = Arc::new(PgTarget::new(id, table, target, Arc::clone(&self.shared), types)?);
+        let shared = Arc::clone(&self.shared);
+        let opened = Arc::new(PgTarget::new(id, table, target, topic, shared, types)?);
         targets.push(Arc::clone(&opened));
         Ok(opened)
     }

@@ -90,7 +90,7 @@ impl PostgresWriter {
             set_aside(&mut flushed.batch, segment, row, &error);
         }
         session.restart_deadline(self.patience);
-        finish(session, target, &[flushed], end, &mut clock).await
+        finish(session, target, &mut [flushed], end, &mut clock).await
     }
 }
 

@@ -15,8 +15,9 @@ use super::{
     table::PgTarget,
 };
 use crate::{
-    batch::Layout,
+    batch::{Layout, Place},
     failpoint::failpoint,
+    headers,
     sink::{Flushed, TargetId},
 };
 
@@ -37,15 +38,28 @@ const ADVANCE_SQL: &str = "\
 /// that was made anew: the newest stays.
 const DEAD_LETTERS_SQL: &str = "\
     INSERT INTO tidegate.dead_letters (consumer_group, cluster_id, topic, partition, \"offset\", \
-        target, record_timestamp, key, value, reason, column_name, message, sqlstate) \
-    SELECT g, cl, t, p, o, tg, timestamptz 'epoch' + ms * interval '1 millisecond', k, v, r, c, m, s \
+        target, record_timestamp, key, value, reason, column_name, message, sqlstate, headers) \
+    SELECT g, cl, t, p, o, tg, timestamptz 'epoch' + ms * interval '1 millisecond', k, v, r, c, m, s, h::jsonb \
     FROM unnest($1::text[], $2::text[], $3::text[], $4::int4[], $5::int8[], $6::text[], \
-        $7::int8[], $8::bytea[], $9::bytea[], $10::text[], $11::text[], $12::text[], $13::text[]) \
-        AS d(g, cl, t, p, o, tg, ms, k, v, r, c, m, s) \
+        $7::int8[], $8::bytea[], $9::bytea[], $10::text[], $11::text[], $12::text[], $13::text[], \
+        $14::text[]) AS d(g, cl, t, p, o, tg, ms, k, v, r, c, m, s, h) \
     ON CONFLICT (consumer_group, cluster_id, topic, partition, \"offset\", target) DO UPDATE \
         SET record_timestamp = excluded.record_timestamp, key = excluded.key, \
             value = excluded.value, reason = excluded.reason, column_name = excluded.column_name, \
-            message = excluded.message, sqlstate = excluded.sqlstate, created_at = now()";
+            message = excluded.message, sqlstate = excluded.sqlstate, headers = excluded.headers, \
+            created_at = now()";
+
+/// Two replays may have read the same letter, and a running tidegate may have replaced it since: then
+/// its row has another version (xmin, which also a freeze leaves in place), or is gone.
+const REMOVE_REPLAYED_SQL: &str = "\
+    DELETE FROM tidegate.dead_letters d \
+    USING unnest($1::text[], $2::text[], $3::text[], $4::int4[], $5::int8[], $6::text[], $7::text[]) \
+        AS r(g, cl, t, p, o, tg, version) \
+    WHERE d.consumer_group = r.g AND d.cluster_id = r.cl AND d.topic = r.t AND d.partition = r.p \
+      AND d.\"offset\" = r.o AND d.target = r.tg AND d.xmin = r.version::xid";
+
+/// The class of an outage that says: read the dead letters anew.
+pub(super) const REPLAYED: &str = "replayed";
 
 /// A connection with the statements that it knows.
 pub(super) struct Session {
@@ -137,10 +151,31 @@ impl Session {
         })
     }
 
-    pub(super) async fn dead_letters(&self, batches: &[&mut Flushed]) -> Result<(), PgError> {
+    /// Sends dead letters to the target's topic, if it has one, and waits until they are there.
+    pub(super) async fn send_dead_letters(
+        &self,
+        target: &PgTarget,
+        batches: &mut [&mut Flushed],
+    ) -> Result<(), PgError> {
+        let Some(topic) = &target.dead_letter_topic else { return Ok(()) };
+        let sent = topic.send(batches, self.deadline).await;
+        sent.map_err(|away| PgError::outage(away.class, away.message))?;
+        failpoint!("letters.acknowledged");
+        Ok(())
+    }
+
+    /// Puts dead letters where they belong: to the target's topic, or into the table.
+    pub(super) async fn dead_letters(
+        &self,
+        target: &PgTarget,
+        batches: &mut [&mut Flushed],
+    ) -> Result<(), PgError> {
+        self.remove_replayed(batches).await?;
+        self.send_dead_letters(target, batches).await?;
         let letters: Vec<_> = batches
             .iter()
             .flat_map(|f| f.batch.dead_letters.iter().map(|letter| (&f.lane, letter)))
+            .filter(|(_, letter)| letter.place != Place::Topic)
             .collect();
         if letters.is_empty() {
             return Ok(());
@@ -165,7 +200,10 @@ impl Session {
         let names = column!(_n, letter, letter.rejection.column.as_deref());
         let messages = column!(_n, letter, letter.rejection.message.replace('\0', "\u{fffd}"));
         let sqlstates = column!(_n, letter, letter.sqlstate.as_deref());
-        let parameters: [&(dyn ToSql + Sync); 13] = [
+        let headers = column!(_n, letter, headers::to_json(letter.original().headers));
+        let headers: Vec<Option<String>> =
+            headers.iter().map(|list| list.as_ref().map(ToString::to_string)).collect();
+        let parameters: [&(dyn ToSql + Sync); 14] = [
             &groups,
             &clusters,
             &topics,
@@ -179,6 +217,7 @@ impl Session {
             &names,
             &messages,
             &sqlstates,
+            &headers,
         ];
         let inserted = self.within(self.connection.execute(DEAD_LETTERS_SQL, &parameters)).await;
         // No row of the batch may be blamed for it.
@@ -186,6 +225,35 @@ impl Session {
             Fault::Row => PgError { fault: Fault::Config, ..error },
             _ => error,
         })
+    }
+
+    /// Removes the stored dead letters that the batches were made of, and fails if one is not there
+    /// as it was read: its record is a row already, or another record has taken its place.
+    async fn remove_replayed(&self, batches: &[&mut Flushed]) -> Result<(), PgError> {
+        let replayed: Vec<_> = batches
+            .iter()
+            .flat_map(|f| f.batch.replayed.iter().map(|replayed| (&f.lane, replayed)))
+            .collect();
+        if replayed.is_empty() {
+            return Ok(());
+        }
+        let lanes = || replayed.iter().map(|(lane, _)| lane);
+        let groups: Vec<_> = lanes().map(|lane| lane.group.name.as_str()).collect();
+        let clusters: Vec<_> = lanes().map(|lane| lane.group.cluster_id.as_str()).collect();
+        let topics: Vec<_> = lanes().map(|lane| &*lane.key.topic).collect();
+        let partitions: Vec<_> = lanes().map(|lane| lane.key.partition).collect();
+        let targets: Vec<_> = lanes().map(|lane| &*lane.key.target).collect();
+        let offsets: Vec<_> = replayed.iter().map(|(_, replayed)| replayed.offset).collect();
+        let versions: Vec<_> =
+            replayed.iter().map(|(_, replayed)| replayed.version.as_str()).collect();
+        let parameters: [&(dyn ToSql + Sync); 7] =
+            [&groups, &clusters, &topics, &partitions, &offsets, &targets, &versions];
+        let removed =
+            self.within(self.connection.execute(REMOVE_REPLAYED_SQL, &parameters)).await?;
+        if removed == replayed.len() as u64 {
+            return Ok(());
+        }
+        Err(PgError::outage(REPLAYED, "a dead letter was replayed, dropped or replaced meanwhile"))
     }
 
     /// Refuses to commit rows that were encoded for types which the columns no longer have: binary

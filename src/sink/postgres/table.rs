@@ -17,6 +17,7 @@ use crate::{
     rejection::{Reason, Rejection},
     row::Row,
     sink::{Checkpoints, Claimant, Encoder, Found, Standing, Target, TargetId, WriteError},
+    source::kafka::DeadLetterTopic,
 };
 
 /// An opened table.
@@ -29,6 +30,8 @@ pub(crate) struct PgTarget {
     pub(super) types: String,
     layouts: RowEncoder,
     exactly_once: bool,
+    /// Where dead letters go, if not to the table.
+    pub(super) dead_letter_topic: Option<Arc<DeadLetterTopic>>,
     shared: Arc<Shared>,
 }
 
@@ -37,6 +40,7 @@ impl PgTarget {
         id: TargetId,
         table: catalog::Table,
         target: &crate::config::Target,
+        dead_letter_topic: Option<Arc<DeadLetterTopic>>,
         shared: Arc<Shared>,
         types: impl FnOnce(u32, &[&str]) -> Result<String, Error>,
     ) -> Result<Self, Error> {
@@ -45,7 +49,17 @@ impl PgTarget {
         let names: Vec<&str> = columns.iter().map(|column| column.name.as_str()).collect();
         let types = types(table.oid, &names)?;
         let exactly_once = target.delivery == crate::config::Delivery::ExactlyOnce;
-        Ok(Self { id, table, columns, fields, types, layouts, exactly_once, shared })
+        Ok(Self {
+            id,
+            table,
+            columns,
+            fields,
+            types,
+            layouts,
+            exactly_once,
+            dead_letter_topic,
+            shared,
+        })
     }
 
     /// The columns that it writes.
@@ -100,10 +114,6 @@ impl Target for PgTarget {
 
     fn fields(&self) -> Vec<String> {
         self.fields.clone()
-    }
-
-    fn wants_headers(&self) -> bool {
-        catalog::wants_headers(&self.columns)
     }
 
     fn may_refuse(&self) -> bool {

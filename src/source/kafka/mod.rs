@@ -6,6 +6,7 @@
 mod assignment;
 mod audit;
 mod client;
+mod dead_letters;
 mod member;
 mod mend;
 mod partition;
@@ -27,6 +28,7 @@ use rdkafka::{
     types::RDKafkaErrorCode,
 };
 
+pub use self::dead_letters::DeadLetterTopic;
 use self::{client::Client, poller::Poller};
 use super::Source;
 use crate::{
@@ -136,6 +138,16 @@ impl KafkaSource {
             "sources.{}: the Kafka client refuses its settings: {error}",
             self.name
         ))
+    }
+
+    /// The topic of this cluster that takes dead letters.
+    ///
+    /// # Errors
+    /// When the brokers do not answer, or the topic is not there.
+    pub(crate) fn dead_letter_topic(&self, topic: &str) -> Result<DeadLetterTopic, Error> {
+        self.check(std::slice::from_ref(&topic.to_owned()))
+            .map_err(|error| Error::new(error.kind, format!("dead letters: {error}")))?;
+        DeadLetterTopic::new(topic, &self.config).map_err(|error| self.misconfigured(&error))
     }
 
     /// Checks the source without reading: brokers, topics, partitions.

@@ -10,7 +10,7 @@ use rdkafka::{
     Message as _,
     consumer::base_consumer::PartitionQueue,
     error::{KafkaError, RDKafkaErrorCode},
-    message::{BorrowedHeaders, BorrowedMessage, Headers as _},
+    message::{BorrowedMessage, Headers as _},
 };
 
 use super::client::Client;
@@ -31,7 +31,6 @@ pub(super) struct PartitionReader {
     pub(super) queue: PartitionQueue<Client>,
     pub(super) topic: Arc<str>,
     pub(super) number: i32,
-    pub(super) wants_headers: bool,
     pub(super) context: Context,
 }
 
@@ -79,9 +78,8 @@ impl PartitionReader {
     fn poll(&self, partition: &mut Partition, timeout: Duration, heart: &Heart) -> bool {
         match self.queue.poll(timeout) {
             Some(Ok(message)) => {
-                let headers = if self.wants_headers { message.headers() } else { None };
-                let headers = headers.map(KafkaHeaders);
-                let record = record_of(&message, &self.topic, headers.as_ref());
+                let headers = KafkaHeaders(&message);
+                let record = record_of(&message, &self.topic, &headers);
                 partition.push(&record, heart);
                 true
             }
@@ -130,7 +128,7 @@ impl PartitionReader {
 fn record_of<'a>(
     message: &'a BorrowedMessage<'_>,
     topic: &'a str,
-    headers: Option<&'a KafkaHeaders<'a>>,
+    headers: &'a KafkaHeaders<'a>,
 ) -> Record<'a> {
     Record {
         topic,
@@ -139,15 +137,17 @@ fn record_of<'a>(
         timestamp_ms: message.timestamp().to_millis(),
         key: message.key(),
         value: message.payload(),
-        headers: headers.map(|headers| headers as &dyn Headers),
+        headers: Some(headers),
     }
 }
 
-struct KafkaHeaders<'a>(&'a BorrowedHeaders);
+/// Parsed by librdkafka when they are first asked for (rd_kafka_message_headers): a record whose
+/// headers nobody wants costs nothing.
+struct KafkaHeaders<'a>(&'a BorrowedMessage<'a>);
 
 impl Headers for KafkaHeaders<'_> {
     fn for_each(&self, visit: &mut dyn FnMut(&str, Option<&[u8]>)) {
-        for header in self.0.iter() {
+        for header in self.0.headers().into_iter().flat_map(|headers| headers.iter()) {
             visit(header.key, header.value);
         }
     }

@@ -310,7 +310,6 @@ impl Poller {
             queue,
             topic: Arc::clone(topic),
             number: *number,
-            wants_headers: route.wants_headers(),
             context: self.context.clone(),
         };
         Ok((key, reader, open))

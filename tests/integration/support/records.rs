@@ -4,9 +4,9 @@ use std::{collections::BTreeMap, time::Duration};
 
 use loadgen::{Orders, Profile, Record, Renderer};
 use rdkafka::{
-    ClientConfig, Offset, TopicPartitionList,
+    ClientConfig, Message as _, Offset, TopicPartitionList,
     consumer::{BaseConsumer, Consumer as _},
-    message::{Header, OwnedHeaders},
+    message::{Header, Headers as _, OwnedHeaders},
     producer::{BaseRecord, DefaultProducerContext, Producer as _, ThreadedProducer},
 };
 
@@ -60,6 +60,50 @@ pub(crate) fn produce_to(brokers: &str, topic: &str, messages: &[Message]) {
 
 fn consumer(brokers: &str, group: &str) -> BaseConsumer {
     ClientConfig::new().set("bootstrap.servers", brokers).set("group.id", group).create().unwrap()
+}
+
+/// One record as a consumer gets it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Received {
+    pub(crate) key: Option<Vec<u8>>,
+    pub(crate) value: Option<Vec<u8>>,
+    pub(crate) headers: Vec<(String, Option<Vec<u8>>)>,
+}
+
+impl Received {
+    /// The text of the last header of that name; `-` if there is none.
+    pub(crate) fn header(&self, name: &str) -> String {
+        let header = self.headers.iter().rev().find(|(key, _)| key == name);
+        let value = header.and_then(|(_, value)| value.clone());
+        value.map_or_else(|| "-".to_owned(), |value| String::from_utf8(value).unwrap())
+    }
+}
+
+/// All records of a topic, partition after partition.
+pub(crate) fn read_topic(brokers: &str, topic: &str, partitions: i32) -> Vec<Received> {
+    let consumer = consumer(brokers, "reads-all");
+    let mut received = Vec::new();
+    for partition in 0..partitions {
+        let (low, high) = consumer.fetch_watermarks(topic, partition, ANSWER_MAX).unwrap();
+        let mut list = TopicPartitionList::new();
+        list.add_partition_offset(topic, partition, Offset::Offset(low)).unwrap();
+        consumer.assign(&list).unwrap();
+        for _ in low..high {
+            let message = consumer.poll(ANSWER_MAX).expect("a record in time").unwrap();
+            let headers = message.headers().map_or_else(Vec::new, |headers| {
+                let owned = |header: Header<'_, &[u8]>| {
+                    (header.key.to_owned(), header.value.map(<[u8]>::to_vec))
+                };
+                headers.iter().map(owned).collect()
+            });
+            received.push(Received {
+                key: message.key().map(<[u8]>::to_vec),
+                value: message.payload().map(<[u8]>::to_vec),
+                headers,
+            });
+        }
+    }
+    received
 }
 
 /// What the group has committed, by partition.

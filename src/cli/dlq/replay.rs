@@ -1,0 +1,284 @@
+//! `tidegate dlq replay`: through the same decoder, encoder and writer as `run`.
+//!
+//! A page of letters is a batch. Its letters are removed in the transaction of their rows, and those
+//! that are refused again are put back with their new reason: so a letter is a row or a letter, also
+//! when the process is killed. A letter that is not any more what was read fails the transaction,
+//! and the page is read anew: so two replays make one row of it.
+
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    thread,
+    time::{Duration, Instant},
+};
+
+use clap::Args;
+
+use super::{PATIENCE, Store, Which, Whose, counted, say};
+use crate::{
+    batch::{Batch, Replayed},
+    config::{Route, Target as Configured},
+    error::{Error, ErrorKind},
+    headers::{self, KeptHeaders},
+    intake::{self, Decoder},
+    lane::{Lane, LaneKey},
+    record::{Headers, Record},
+    rejection::Reason,
+    route::target_name,
+    sink::{
+        Encoder, Flushed, Group, Sink as _, Target, WriteError, Writer,
+        postgres::dead_letters::{Filter, Place, REPLAYED, Stored, Way},
+    },
+    status::SinkStatus,
+    watchdog::Heart,
+};
+
+/// Letters of one transaction. Far below the number of refused rows at which the writer takes the
+/// table to be at fault: here, refused rows are expected.
+const PAGE_LETTERS: i64 = 64;
+/// Their bytes, but for the last of them.
+const PAGE_BYTES: i64 = 4 << 20;
+/// Pages that may be read anew one after the other, because somebody else works on the same letters.
+const REREADS: u32 = 100;
+const PAUSE: Duration = Duration::from_millis(500);
+const REPORT_INTERVAL: Duration = Duration::from_secs(5);
+
+#[derive(Debug, Args)]
+pub(super) struct ReplayArgs {
+    #[command(flatten)]
+    whose: Whose,
+    #[command(flatten)]
+    which: Which,
+    /// Replay at most so many, the oldest offsets of each partition first.
+    #[arg(long, value_name = "COUNT")]
+    limit: Option<u64>,
+    /// Decode and encode them and write nothing. What Postgres itself would refuse does not show.
+    #[arg(long)]
+    dry_run: bool,
+}
+
+pub(super) fn run(arguments: &ReplayArgs) -> Result<(), Error> {
+    let store = Store::open(&arguments.whose)?;
+    let filter = arguments.which.filter(&store);
+    let mut replay = Replay::new(&store, &filter, arguments)?;
+    let columns = ["consumer_group", "topic", "target"];
+    let mut homeless = 0;
+    for sum in store.sink.sum_dead_letters(&filter, &columns)? {
+        let [group, topic, target] = sum.names.as_slice() else { continue };
+        let lane = (topic.clone(), target.clone());
+        if !replay.ends.contains_key(&lane) {
+            tracing::warn!("no route of this configuration brings {topic} to {target}");
+            homeless += sum.count as u64;
+            continue;
+        }
+        let (group, topic, target) = (group.clone(), topic.clone(), target.clone());
+        replay.follow(&Way { group, topic, target })?;
+    }
+    say(&replay.report(homeless))
+}
+
+/// What the letters of one topic go through on their way to one target.
+struct End {
+    target: Arc<dyn Target>,
+    decoder: Decoder,
+    encoder: Box<dyn Encoder>,
+}
+
+impl End {
+    fn open(store: &Store, route: &Route, configured: &Configured) -> Result<Self, Error> {
+        let mut samples =
+            || Err(Error::config("the target's table is missing, and `dlq replay` makes none"));
+        // Letters that are refused again stay in the table, also where new ones go to a topic.
+        let target = store.sink.open(configured, &mut samples, None)?;
+        let fields = target.fields();
+        let decoder = Decoder::new(route.format, &fields, route.max_record_bytes);
+        let encoder = target.encoder(&fields)?;
+        Ok(Self { target, decoder, encoder })
+    }
+
+    /// Takes a letter's record into `batch` as `run` would.
+    fn take(&mut self, letter: &Stored, batch: &mut Batch) -> Result<(), Error> {
+        let entry = &letter.entry;
+        let mut kept = Vec::new();
+        if let Some(text) = &letter.headers {
+            let list = serde_json::from_str(text).unwrap_or_default();
+            if !headers::keep_json(&list, &mut kept) {
+                return Err(Error::new(
+                    ErrorKind::Data,
+                    format!(
+                        "the headers of {} {} {} in tidegate.dead_letters are not as tidegate writes \
+                         them; set them to NULL to replay it without",
+                        entry.topic, entry.partition, entry.offset
+                    ),
+                ));
+            }
+        }
+        let headers = KeptHeaders::new(&kept);
+        let record = Record {
+            topic: &entry.topic,
+            partition: entry.partition,
+            offset: entry.offset,
+            timestamp_ms: letter.timestamp_ms,
+            key: letter.key.as_deref(),
+            value: letter.value.as_deref(),
+            headers: Some(&headers as &dyn Headers),
+        };
+        let decoded = self.decoder.decode(&record);
+        let spans = decoded.as_ref().map(|()| self.decoder.spans());
+        intake::take(batch, self.encoder.as_mut(), true, &record, spans);
+        let version = letter.version.clone();
+        batch.replayed.push(Replayed { offset: entry.offset, version });
+        Ok(())
+    }
+}
+
+struct Replay<'a> {
+    store: &'a Store,
+    filter: &'a Filter,
+    dry_run: bool,
+    left: u64,
+    ends: BTreeMap<(String, String), End>,
+    writer: Box<dyn Writer>,
+    heart: Heart,
+    rows: u64,
+    refused: BTreeMap<&'static str, u64>,
+    reported: Instant,
+}
+
+impl<'a> Replay<'a> {
+    fn new(store: &'a Store, filter: &'a Filter, arguments: &ReplayArgs) -> Result<Self, Error> {
+        let mut ends = BTreeMap::new();
+        for route in &store.config.routes {
+            for configured in route.to.iter().filter(|to| to.sink == store.sink_name) {
+                for topic in &route.topics {
+                    let end = End::open(store, route, configured)?;
+                    let target = target_name(&store.sink_name, end.target.as_ref());
+                    ends.insert((topic.clone(), target.to_string()), end);
+                }
+            }
+        }
+        // The status wants the queue of a running sink; here there is none.
+        let (_, queue) = crossbeam_channel::bounded(1);
+        let writer = store.sink.writer(Arc::new(SinkStatus::new(1, queue)));
+        Ok(Self {
+            store,
+            filter,
+            dry_run: arguments.dry_run,
+            left: arguments.limit.unwrap_or(u64::MAX),
+            ends,
+            writer,
+            heart: Heart::new("replay"),
+            rows: 0,
+            refused: BTreeMap::new(),
+            reported: Instant::now(),
+        })
+    }
+
+    /// Replays the letters of one way, page by page, in the order of their offsets.
+    fn follow(&mut self, way: &Way) -> Result<(), Error> {
+        let mut after: Option<Place> = None;
+        let mut rereads = 0;
+        let mut away_since = None;
+        while self.left > 0 {
+            let size = [self.left.min(PAGE_LETTERS as u64) as i64, PAGE_BYTES];
+            let page =
+                self.store.sink.page_of_dead_letters(self.filter, way, after.as_ref(), size)?;
+            let Some(last) = page.last() else { break };
+            match self.replay(way, &page) {
+                Ok(()) => {
+                    let entry = &last.entry;
+                    after = Some((last.cluster_id.clone(), entry.partition, entry.offset));
+                    self.left -= page.len() as u64;
+                    (rereads, away_since) = (0, None);
+                    self.tell_progress();
+                }
+                Err(WriteError::Halt(error)) => return Err(error),
+                Err(WriteError::Outage { class, .. }) if class == REPLAYED && rereads < REREADS => {
+                    rereads += 1;
+                }
+                Err(WriteError::Outage { message, .. }) => {
+                    // Whether the transaction happened or not, the next page tells.
+                    if away_since.get_or_insert_with(Instant::now).elapsed() >= PATIENCE {
+                        return Err(Error::unavailable(format!(
+                            "{message}; {} are rows by now, and the rest can be replayed later",
+                            counted(self.rows)
+                        )));
+                    }
+                    thread::sleep(PAUSE);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Replays one page in one transaction.
+    fn replay(&mut self, way: &Way, page: &[Stored]) -> Result<(), WriteError> {
+        let (Some(first), Some(end)) =
+            (page.first(), self.ends.get_mut(&(way.topic.clone(), way.target.clone())))
+        else {
+            return Ok(());
+        };
+        let mut batch = Batch::new(first.entry.offset);
+        for letter in page {
+            end.take(letter, &mut batch).map_err(WriteError::Halt)?;
+        }
+        if !self.dry_run {
+            let flushed = Flushed { lane: lane(first, end), batch, outcome: None };
+            let mut batches = [flushed];
+            self.writer.write(end.target.id(), &mut batches, &self.heart)?;
+            let [flushed] = batches;
+            batch = flushed.batch;
+        }
+        self.rows += batch.rows();
+        for letter in &batch.dead_letters {
+            *self.refused.entry(letter.rejection.reason.as_str()).or_default() += 1;
+        }
+        Ok(())
+    }
+
+    fn tell_progress(&mut self) {
+        if self.reported.elapsed() >= REPORT_INTERVAL {
+            self.reported = Instant::now();
+            let refused: u64 = self.refused.values().sum();
+            tracing::info!("{} replayed, {refused} refused again", counted(self.rows));
+        }
+    }
+
+    fn report(&self, homeless: u64) -> String {
+        let refused: u64 = self.refused.values().sum();
+        let order = Reason::ALL.iter().filter_map(|reason| {
+            let count = self.refused.get(reason.as_str())?;
+            Some(format!("{count} {}", reason.as_str()))
+        });
+        let reasons: Vec<String> = order.collect();
+        let reasons = match reasons.as_slice() {
+            [] => String::new(),
+            reasons => format!(" ({})", reasons.join(", ")),
+        };
+        let (done, again) = match self.dry_run {
+            true => ("could be encoded", "would be refused again"),
+            false => ("replayed", "refused again"),
+        };
+        let mut text = format!("{} {done}, {refused} {again}{reasons}\n", counted(self.rows));
+        if homeless > 0 {
+            let left = counted(homeless);
+            text.push_str(&format!("{left} left alone: no route brings them to their target\n"));
+        }
+        text
+    }
+}
+
+/// The lane that a letter comes from, without a claim: its batch moves no checkpoint.
+fn lane(letter: &Stored, end: &End) -> Arc<Lane> {
+    let entry = &letter.entry;
+    let key = LaneKey {
+        topic: Arc::from(entry.topic.as_str()),
+        partition: entry.partition,
+        target: Arc::from(entry.target.as_str()),
+    };
+    let group = Group { name: entry.group.clone(), cluster_id: letter.cluster_id.clone() };
+    // Nobody waits for an answer.
+    let (answers, _) = crossbeam_channel::bounded(1);
+    let (group, id) = (Arc::new(group), end.target.id());
+    Arc::new(Lane::new(key, group, id, None, 0, entry.offset, answers))
+}

@@ -1,0 +1,86 @@
+//! The step from a record to a batch: decode once, encode for a target, or put aside. Partition
+//! threads and the replay of dead letters take the same one.
+
+use std::time::Instant;
+
+use crate::{
+    batch::Batch,
+    config::FormatKind,
+    format::{Format, JsonFormat, RawFormat},
+    metrics,
+    record::Record,
+    rejection::{Reason, Rejection},
+    row::{Row, Span},
+    sink::Encoder,
+};
+
+/// Decodes records for the targets of a route.
+pub(crate) struct Decoder {
+    format: Box<dyn Format>,
+    spans: Vec<Span>,
+    max_record_bytes: usize,
+}
+
+impl Decoder {
+    /// A decoder for rows of `fields`; a record of more than `max_record_bytes` is not decoded. A new
+    /// format is one line here.
+    pub(crate) fn new(format: FormatKind, fields: &[String], max_record_bytes: usize) -> Self {
+        let format: Box<dyn Format> = match format {
+            FormatKind::Json => Box::new(JsonFormat::new(fields.to_vec())),
+            FormatKind::Raw => Box::new(RawFormat::new(fields)),
+        };
+        Self { format, spans: vec![Span::ABSENT; fields.len()], max_record_bytes }
+    }
+
+    /// Finds the fields of `record`.
+    ///
+    /// # Errors
+    /// When the record as a whole is not what it should be; the spans are then unspecified.
+    pub(crate) fn decode(&mut self, record: &Record<'_>) -> Result<(), Rejection> {
+        let size = record.value.map_or(0, <[u8]>::len);
+        if size > self.max_record_bytes {
+            let bound = self.max_record_bytes;
+            let message = format!("the payload has {size} bytes; max_record_bytes is {bound}");
+            return Err(Rejection::record(Reason::TooLarge, message));
+        }
+        self.format.decode(record, &mut self.spans)
+    }
+
+    /// Where the fields of the last record stand in its payload.
+    pub(crate) fn spans(&self) -> &[Span] {
+        &self.spans
+    }
+}
+
+/// Takes `record` into `batch`: as a row, or as a dead letter.
+pub(crate) fn take(
+    batch: &mut Batch,
+    encoder: &mut dyn Encoder,
+    keeps_originals: bool,
+    record: &Record<'_>,
+    decoded: Result<&[Span], &Rejection>,
+) {
+    let encoded = match decoded {
+        Ok(spans) => {
+            let row = Row::new(record.value.unwrap_or_default(), spans);
+            let layout = encoder.layout(&row);
+            let segment = batch.segment(layout);
+            let encoded = encoder.encode(record, &row, layout, &mut segment.bytes);
+            encoded.map(|()| layout)
+        }
+        Err(rejection) => Err(rejection.clone()),
+    };
+    match encoded {
+        Ok(layout) => {
+            let origin = keeps_originals.then(|| batch.keep_original(record));
+            let segment = batch.segment(layout);
+            segment.rows += 1;
+            segment.origins.extend(origin);
+        }
+        Err(rejection) => {
+            metrics::dead_letter(rejection.reason);
+            batch.reject(record, rejection);
+        }
+    }
+    batch.cover(record, Instant::now);
+}
