@@ -9,8 +9,9 @@ use super::*;
 use crate::{
     batch::Layout,
     breaker::Breaker,
-    format::JsonFormat,
+    config::FormatKind,
     lane::{LaneKey, Loss},
+    rejection::{Reason, Rejection},
     row::Row,
     sink::{Encoder, Group, TargetId},
     watchdog::Watchdog,
@@ -107,9 +108,7 @@ impl History {
             Account { taken: BTreeMap::new(), begin, durable, written: 0, dead_lettered: 0 }
         };
         let partition = Partition::new(PartitionParts {
-            format: Box::new(JsonFormat::new(Vec::new())),
-            field_count: 0,
-            max_record_bytes: 12,
+            decoder: Decoder::new(FormatKind::Json, &[], 12),
             lanes: lanes.iter().map(feed).collect(),
             acknowledgements,
             stop: Arc::default(),
