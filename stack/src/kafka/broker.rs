@@ -25,8 +25,6 @@ use crate::{
     process::{Process, State},
 };
 
-/// What a controller logs that ends itself for no fault of its surroundings.
-const RAFT_DEFECT: &str = "which is inconsistent with current leader";
 const START_LIMIT: Duration = Duration::from_secs(90);
 const STOP_LIMIT: Duration = Duration::from_secs(60);
 const ANSWER_LIMIT: Duration = Duration::from_secs(2);
@@ -136,18 +134,9 @@ impl Broker {
         self.process.spawn(command)
     }
 
-    /// Waits until this broker itself lists all of `ids` as live. On a machine that is busy, a
-    /// controller of Kafka 4.1 may end itself while the quorum finds its first leader
-    /// (KafkaRaftClient.maybeTransition); as a supervisor would, this starts it again, once.
+    /// Waits until this broker itself lists all of `ids` as live.
     pub(super) fn wait_until_ready(&self, ids: &[i32]) -> Result<()> {
-        let ready = self.process.wait_until_ready(START_LIMIT, || self.check_lists(ids));
-        match ready {
-            Err(Error::Exited { log_tail, .. }) if log_tail.contains(RAFT_DEFECT) => {
-                self.spawn()?;
-                self.process.wait_until_ready(START_LIMIT, || self.check_lists(ids))
-            }
-            ready => ready,
-        }
+        self.process.wait_until_ready(START_LIMIT, || self.check_lists(ids))
     }
 
     fn check_lists(&self, ids: &[i32]) -> Result<(), String> {
