@@ -2,7 +2,11 @@
 
 use std::{
     net::TcpListener,
-    sync::atomic::{AtomicU32, Ordering},
+    os::{linux::net::SocketAddrExt, unix::net},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicU32, Ordering},
+    },
 };
 
 use crate::{Error, Result};
@@ -13,19 +17,30 @@ use crate::{Error, Result};
 const FIRST: u16 = 20_000;
 const COUNT: u16 = 12_000;
 
-/// A port that nobody listens on. Processes started in a row search in different places, so they
-/// do not take each other's port before their servers listen.
+/// A port that nobody listens on and that nobody else is given while this process lives: not before
+/// its server listens, and not while a test has that server killed. A broker whose port belongs to
+/// another cluster meanwhile would talk to it.
 pub fn free_port() -> Result<u16> {
     static TRIED: AtomicU32 = AtomicU32::new(0);
+    static TAKEN: Mutex<Vec<net::UnixListener>> = Mutex::new(Vec::new());
     let start = std::process::id().wrapping_mul(41);
     for _ in 0..COUNT {
         let offset = start.wrapping_add(TRIED.fetch_add(1, Ordering::Relaxed)) % u32::from(COUNT);
         let port = FIRST + offset as u16;
+        let Some(name) = take_name(port) else { continue };
         if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            TAKEN.lock().unwrap_or_else(PoisonError::into_inner).push(name);
             return Ok(port);
         }
     }
     Err(Error::NoFreePort { first: FIRST, last: FIRST + COUNT - 1 })
+}
+
+/// An abstract socket has a name that one process of the machine can hold, until it ends.
+fn take_name(port: u16) -> Option<net::UnixListener> {
+    let name = format!("tidegate-stack-port-{port}");
+    let address = net::SocketAddr::from_abstract_name(name).ok()?;
+    net::UnixListener::bind_addr(&address).ok()
 }
 
 #[cfg(test)]
@@ -41,5 +56,13 @@ mod tests {
         if taken.is_ok() {
             assert_ne!(second, first + 1);
         }
+    }
+
+    #[test]
+    fn a_port_is_nobody_elses_although_nobody_listens() {
+        let port = free_port().unwrap();
+        assert!(take_name(port).is_none());
+        drop(TcpListener::bind(("127.0.0.1", port)).unwrap());
+        assert!(take_name(port).is_none());
     }
 }

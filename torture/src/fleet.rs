@@ -37,6 +37,8 @@ pub(crate) struct Fleet {
     launch: Launch,
     /// The last one is for an instance that comes and goes.
     slots: Vec<Slot>,
+    /// Where the admin server of each slot's instance listens.
+    ports: Vec<u16>,
     facts: Mutex<Facts>,
 }
 
@@ -53,12 +55,17 @@ pub(crate) struct Facts {
 
 impl Fleet {
     pub(crate) fn start(launch: Launch, instances: u32) -> Result<Self, Error> {
-        let mut slots = Vec::new();
-        for _ in 0..instances {
-            slots.push(Mutex::new(Some(Arc::new(launch.start()?))));
+        let ports = (0..=instances).map(|_| stack::free_port()).collect::<stack::Result<_>>()?;
+        let slots = (0..=instances).map(|_| Mutex::new(None)).collect();
+        let fleet = Self { launch, slots, ports, facts: Mutex::default() };
+        for slot in 0..fleet.len() {
+            *lock(&fleet.slots[slot]) = fleet.start_in(slot)?;
         }
-        slots.push(Mutex::new(None));
-        Ok(Self { launch, slots, facts: Mutex::default() })
+        Ok(fleet)
+    }
+
+    fn start_in(&self, slot: usize) -> Result<Option<Arc<Instance>>, Error> {
+        Ok(Some(Arc::new(self.launch.start(self.ports[slot])?)))
     }
 
     /// Instances that are always there.
@@ -88,20 +95,20 @@ impl Fleet {
         {
             instance.program().kill()?;
         }
-        *place = Some(Arc::new(self.launch.start()?));
+        *place = self.start_in(slot)?;
         Ok(())
     }
 
     /// SIGTERM, and the next one when it has ended.
     pub(crate) fn terminate(&self, slot: usize, findings: &Findings) -> Result<(), Error> {
         self.end(slot, findings)?;
-        *lock(&self.slots[slot]) = Some(Arc::new(self.launch.start()?));
+        *lock(&self.slots[slot]) = self.start_in(slot)?;
         Ok(())
     }
 
     /// One more than always, until [`Self::shrink`].
     pub(crate) fn grow(&self) -> Result<(), Error> {
-        *lock(&self.slots[self.len()]) = Some(Arc::new(self.launch.start()?));
+        *lock(&self.slots[self.len()]) = self.start_in(self.len())?;
         Ok(())
     }
 
@@ -158,12 +165,12 @@ impl Fleet {
     /// Starts again what ends, until told to stop.
     pub(crate) fn supervise(&self, stop: &AtomicBool, findings: &Findings) -> Result<(), Error> {
         while !stop.load(Relaxed) {
-            for slot in &self.slots {
-                let mut place = lock(slot);
+            for (slot, place) in self.slots.iter().enumerate() {
+                let mut place = lock(place);
                 let Some(instance) = place.as_ref() else { continue };
                 if self.has_ended(instance, findings) {
                     thread::sleep(RESTART_PAUSE);
-                    *place = Some(Arc::new(self.launch.start()?));
+                    *place = self.start_in(slot)?;
                 }
             }
             thread::sleep(LOOK_INTERVAL);

@@ -49,9 +49,10 @@ impl Launch {
         Ok(Self { tidegate, config, brokers, url, logs, started: AtomicU32::new(0) })
     }
 
-    pub(crate) fn start(&self) -> Result<Instance, Error> {
+    /// Starts one whose admin server listens on `port`.
+    pub(crate) fn start(&self, port: u16) -> Result<Instance, Error> {
         let number = self.started.fetch_add(1, Relaxed) + 1;
-        let address = format!("127.0.0.1:{}", stack::free_port()?);
+        let address = format!("127.0.0.1:{port}");
         let mut command = Command::new(&self.tidegate);
         command
             .args(["run", "--config"])

@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    hash::{DefaultHasher, Hash, Hasher},
     net::{Ipv4Addr, TcpStream},
     path::{Path, PathBuf},
     process::{Command, Output, Stdio},
@@ -28,8 +29,6 @@ use crate::{
 const START_LIMIT: Duration = Duration::from_secs(90);
 const STOP_LIMIT: Duration = Duration::from_secs(60);
 const ANSWER_LIMIT: Duration = Duration::from_secs(2);
-/// Any 16 bytes in base64 do; all brokers of a cluster need the same.
-const CLUSTER_ID: &str = "dGlkZWdhdGUtc3RhY2stMQ";
 
 #[derive(Debug)]
 pub struct Broker {
@@ -65,7 +64,7 @@ pub(super) fn set_up(
         let (id, port, jars) = (i32::from(node.id), node.client_port, jars.clone());
         let broker = Broker { id, port, heap_mib, jars, folder, process };
         if !data.join("meta.properties").exists() {
-            formats.push((name, broker.format()?));
+            formats.push((name, broker.format(&cluster_id(home))?));
         }
         brokers.push(broker);
     }
@@ -157,7 +156,7 @@ impl Broker {
         }
     }
 
-    fn format(&self) -> Result<std::process::Child> {
+    fn format(&self, cluster_id: &str) -> Result<std::process::Child> {
         self.java()
             // The tool ends before the optimising compiler would pay.
             .args(["-XX:TieredStopAtLevel=1", "-cp", &self.jars.class_path])
@@ -165,7 +164,7 @@ impl Broker {
                 "kafka.tools.StorageTool",
                 "format",
                 "-t",
-                CLUSTER_ID,
+                cluster_id,
                 "-c",
                 "server.properties",
             ])
@@ -187,6 +186,14 @@ impl Broker {
             .arg("-Dlog4j2.configurationFile=log4j2.properties");
         command
     }
+}
+
+/// All brokers of a cluster need the same, and no other cluster: one that meets a broker of another
+/// has to refuse it. 16 bytes in base64, of which the last character holds two bits.
+fn cluster_id(home: &Path) -> String {
+    let mut hasher = DefaultHasher::new();
+    home.hash(&mut hasher);
+    format!("stack{:016x}A", hasher.finish())
 }
 
 fn check_format(name: &str, output: &Output) -> Result<()> {
