@@ -11,7 +11,7 @@ use rdkafka::{
 
 use crate::support::{
     Message, Tidegate, World, await_owned, committed, coordinator_of, eventually,
-    eventually_within, fragile_kafka, orders_profile, produce, start_load,
+    eventually_within, fragile_kafka, leader_of, orders_profile, produce, produce_to, start_load,
 };
 
 const PARTITIONS: i32 = 6;
@@ -51,6 +51,41 @@ fn each_broker_of_three_is_killed_in_turn_and_nothing_is_lost_or_doubled() {
     tidegate.assert_conservation();
     tidegate.stop();
     world.assert_exact(&ledger, 51);
+}
+
+/// Its connections stay open: nobody is told.
+#[test]
+fn a_leader_that_freezes_is_left_for_its_successor() {
+    let kafka = fragile_kafka();
+    let world = World::on_brokers(&kafka, "brokers-frozen", 1);
+    let order = |n| Message::json(&format!(r#"{{"order_id":{n},"amount":1}}"#));
+    produce(&world, &(0..10).map(order).collect::<Vec<_>>());
+    let mut tidegate = world.run_orders(&[]);
+    let await_orders = |wanted| {
+        eventually_within(RESUME_MAX, "the orders", || match world.count_orders() {
+            count if count == wanted => Ok(()),
+            count => Err(format!("{count} of {wanted}")),
+        });
+    };
+    await_orders(10);
+    let leader = leader_of(&world.brokers, &world.name, 0);
+    kafka.broker(leader as usize).suspend().unwrap();
+    let awake = kafka.brokers().iter().filter(|broker| broker.id() != leader);
+    let awake: Vec<_> = awake.map(|broker| format!("127.0.0.1:{}", broker.port())).collect();
+    let awake = awake.join(",");
+    eventually("another leader", || match leader_of(&awake, &world.name, 0) {
+        now if now == leader || now < 0 => Err(format!("{now}")),
+        _ => Ok(()),
+    });
+    produce_to(&awake, &world.name, &(10..20).map(order).collect::<Vec<_>>());
+    await_orders(20);
+    kafka.broker(leader as usize).resume().unwrap();
+    produce(&world, &(20..30).map(order).collect::<Vec<_>>());
+    await_orders(30);
+    assert_eq!(world.offsets(0), (0..30).collect::<Vec<_>>());
+    assert_eq!(world.checkpoint(0), 30);
+    tidegate.assert_conservation();
+    tidegate.stop();
 }
 
 #[test]

@@ -125,16 +125,20 @@ pub(crate) fn watermarks(world: &World, partition: i32) -> (i64, i64) {
     consumer.fetch_watermarks(&world.name, partition, ANSWER_MAX).unwrap()
 }
 
+/// The id of the broker that leads a partition; -1 while none does.
+pub(crate) fn leader_of(brokers: &str, topic: &str, partition: i32) -> i32 {
+    let metadata = consumer(brokers, "leader").fetch_metadata(Some(topic), ANSWER_MAX).unwrap();
+    let partitions = metadata.topics()[0].partitions();
+    partitions.iter().find(|found| found.id() == partition).unwrap().leader()
+}
+
 /// The id of the broker that coordinates the group: the leader of the group's partition of the
 /// offsets topic, by the hash of its name (GroupMetadataManager.partitionFor; java.lang.String).
+/// There are four such partitions in every cluster of the stack.
 pub(crate) fn coordinator_of(world: &World) -> i32 {
-    let consumer = consumer(&world.brokers, "coordinator");
-    let metadata = consumer.fetch_metadata(Some("__consumer_offsets"), ANSWER_MAX).unwrap();
-    let partitions = metadata.topics()[0].partitions();
     let add = |hash: i32, unit: u16| hash.wrapping_mul(31).wrapping_add(unit.into());
     let hash = world.name.encode_utf16().fold(0, add);
-    let number = (hash & i32::MAX) % partitions.len() as i32;
-    partitions.iter().find(|partition| partition.id() == number).unwrap().leader()
+    leader_of(&world.brokers, "__consumer_offsets", (hash & i32::MAX) % 4)
 }
 
 /// What retention does: removes all records of a partition below `offset`.
