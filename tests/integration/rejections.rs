@@ -183,6 +183,27 @@ fn a_constraint_that_fails_at_commit_takes_out_the_rows_without_a_parent() {
 }
 
 #[test]
+fn rows_that_copy_names_and_rows_that_fail_at_the_end_of_it_are_told_apart_in_one_batch() {
+    let letters = refused_amounts(
+        "refused-mixed",
+        "CREATE TABLE parents (id bigint PRIMARY KEY); \
+         INSERT INTO parents SELECT n FROM generate_series(0, 999) n WHERE n % 97 <> 5; \
+         ALTER TABLE orders ADD CONSTRAINT has_parent FOREIGN KEY (order_id) REFERENCES parents; \
+         ALTER TABLE orders ADD CONSTRAINT mixed CHECK (amount % 101 <> 9)",
+        "",
+    );
+    let expected: Vec<Vec<String>> = (0..1000)
+        .filter_map(|n| match n {
+            n if n % 101 == 9 => Some((n, "23514")),
+            n if n % 97 == 5 => Some((n, "23503")),
+            _ => None,
+        })
+        .map(|(n, state)| vec![n.to_string(), state.to_owned(), "t".to_owned()])
+        .collect();
+    assert_eq!(letters, expected);
+}
+
+#[test]
 fn a_trigger_that_raises_takes_out_the_row_that_it_raised_for() {
     let raise = "CREATE FUNCTION veto() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN \
                  IF NEW.amount IN (3, 777) THEN RAISE EXCEPTION 'not this one'; END IF; \

@@ -12,15 +12,17 @@ use crate::{
 /// Only claims count up the epoch, and only the holder of the newest may move `next_offset` (see
 /// `flush.rs`): a process that wakes up after its partitions went elsewhere matches no row. One that
 /// wakes up before it has claimed them is in an earlier generation of the group than its heir. The
-/// second half of the answer is of the lanes that were not claimed: in READ COMMITTED the UPDATE looks
+/// epoch is a time as well as a count: a database that went back before a claim must not give out the
+/// same one again, while the transaction of its holder is still on the way. The second half of the answer is of the lanes that were not claimed: in READ COMMITTED the UPDATE looks
 /// at a row that it had to wait for once more, as it is then.
 const CLAIM_SQL: &str = "\
     WITH k AS (SELECT * FROM unnest($6::text[], $7::int4[], $8::text[], $9::text[]) \
         AS k(topic, partition, target, topic_id)), \
     claimed AS ( \
         UPDATE tidegate.checkpoints c \
-        SET epoch = c.epoch + 1, generation = $4, owner = $3, updated_at = now(), \
-            topic_id = coalesce(c.topic_id, k.topic_id) FROM k \
+        SET epoch = greatest(c.epoch + 1, \
+                (extract(epoch FROM clock_timestamp()) * 1000000)::bigint), \
+            generation = $4, owner = $3, updated_at = now(), topic_id = coalesce(c.topic_id, k.topic_id) FROM k \
         WHERE c.consumer_group = $1 AND c.cluster_id = $2 \
           AND c.topic = k.topic AND c.partition = k.partition AND c.target = k.target \
           AND ($5 OR c.generation <= $4 OR (c.generation <= $4) IS NULL) \
@@ -40,10 +42,11 @@ const CREATE_SQL: &str = "\
         AS k(topic, partition, target, topic_id, next_offset)) \
     INSERT INTO tidegate.checkpoints AS c (consumer_group, cluster_id, owner, generation, \
         topic, partition, target, topic_id, next_offset, epoch) \
-    SELECT $1, $2, $3, $4, topic, partition, target, topic_id, next_offset, 1 FROM k \
+    SELECT $1, $2, $3, $4, topic, partition, target, topic_id, next_offset, \
+        (extract(epoch FROM clock_timestamp()) * 1000000)::bigint FROM k \
     ON CONFLICT (consumer_group, cluster_id, topic, partition, target) DO UPDATE \
-        SET epoch = c.epoch + 1, generation = $4, owner = excluded.owner, updated_at = now(), \
-            topic_id = coalesce(c.topic_id, excluded.topic_id) \
+        SET epoch = greatest(c.epoch + 1, excluded.epoch), generation = $4, \
+            owner = excluded.owner, updated_at = now(), topic_id = coalesce(c.topic_id, excluded.topic_id) \
         WHERE $5 OR c.generation <= $4 OR (c.generation <= $4) IS NULL \
     RETURNING c.topic, c.partition, c.target, c.checkpoint_id, c.epoch, c.next_offset, \
         c.topic_id";

@@ -103,7 +103,7 @@ pub async fn checkout(pool: &Pool) -> Result<Object, PgError> {
     // The pool's own bounds leave out the hook that sets up a new session.
     let connection = tokio::time::timeout(CHECKOUT_MAX, pool.get());
     let Ok(connection) = connection.await else {
-        return Err(PgError::outage("timeout", "no connection within the deadline"));
+        return Err(PgError::outage("connect", "no connection within the deadline"));
     };
     connection.map_err(|error| match error {
         PoolError::Backend(error) | PoolError::PostCreateHook(HookError::Backend(error)) => {
@@ -115,7 +115,7 @@ pub async fn checkout(pool: &Pool) -> Result<Object, PgError> {
             }
             error
         }
-        PoolError::Timeout(_) => PgError::outage("timeout", "no connection within the deadline"),
+        PoolError::Timeout(_) => PgError::outage("connect", "no connection within the deadline"),
         other => PgError::outage("io", other.to_string()),
     })
 }

@@ -4,7 +4,7 @@
 //! refused is rolled back and tried again in smaller ones, down to the row. Postgres goes on in the
 //! extended protocol after an error inside COPY: it drops what the client still sends up to its Sync.
 
-use std::{ops::Range, time::Instant};
+use std::{collections::BTreeMap, ops::Range, time::Instant};
 
 use bytes::Bytes;
 
@@ -30,12 +30,9 @@ const REFUSED_MIN: usize = 100;
 /// Deferred constraints are checked for each run, while it is known which rows are in it.
 const KEEP: &str = "SET CONSTRAINTS ALL IMMEDIATE; RELEASE SAVEPOINT tidegate; SAVEPOINT tidegate";
 
-/// A row that Postgres refuses.
-struct Refused {
-    segment: usize,
-    row: usize,
-    error: PgError,
-}
+/// The rows that Postgres refuses, by segment and place. One row may be found twice: COPY names it, and
+/// then an earlier one fails that is only found at the end of a statement.
+type Refused = BTreeMap<(usize, usize), PgError>;
 
 impl PostgresWriter {
     /// Writes one batch; a row that Postgres refuses leaves it as a dead letter.
@@ -62,7 +59,7 @@ impl PostgresWriter {
         let mut clock = StepClock { status: &self.status, since: Instant::now() };
         session.execute("BEGIN; SAVEPOINT tidegate").await?;
         let total = flushed.batch.rows() as usize;
-        let mut refused: Vec<Refused> = Vec::new();
+        let mut refused = Refused::new();
         for (index, segment) in flushed.batch.segments.iter().enumerate() {
             let ends: Vec<usize> = rows(&segment.bytes).map(|row| row.end).collect();
             let mut runs = Runs::new(ends.len());
@@ -79,14 +76,14 @@ impl PostgresWriter {
                 };
                 session.execute("ROLLBACK TO SAVEPOINT tidegate").await?;
                 if let Some(row) = runs.refused(named_row(&error, &run)) {
-                    refused.push(Refused { segment: index, row, error });
+                    check_share(refused.len(), total, &error)?;
+                    refused.insert((index, row), error);
                 }
-                check_share(&refused, total)?;
             }
         }
         clock.step(Stage::Copy);
         // From behind: the places of the others stay as they are.
-        for Refused { segment, row, error } in refused.into_iter().rev() {
+        for ((segment, row), error) in refused.into_iter().rev() {
             set_aside(&mut flushed.batch, segment, row, &error);
         }
         session.restart_deadline(self.patience);
@@ -110,18 +107,13 @@ async fn try_run(
 
 /// More than half of a batch is refused: not the rows are at fault, but the table. A partition is
 /// missing, or a new column must not be NULL.
-fn check_share(refused: &[Refused], total: usize) -> Result<(), PgError> {
-    match refused.last() {
-        Some(last) if refused.len() >= REFUSED_MIN && refused.len() * 2 > total => {
-            let count = refused.len();
-            let message = format!(
-                "Postgres refuses {count} of {total} rows, the last with: {}",
-                last.error.message
-            );
-            Err(PgError { fault: Fault::Config, message, ..last.error.clone() })
-        }
-        _ => Ok(()),
+fn check_share(refused: usize, total: usize, last: &PgError) -> Result<(), PgError> {
+    if refused < REFUSED_MIN || refused * 2 <= total {
+        return Ok(());
     }
+    let message =
+        format!("Postgres refuses {refused} of {total} rows, the last with: {}", last.message);
+    Err(PgError { fault: Fault::Config, message, ..last.clone() })
 }
 
 fn set_aside(batch: &mut Batch, segment: usize, row: usize, error: &PgError) {
@@ -195,18 +187,23 @@ mod tests {
 
     use super::*;
 
-    /// Plays Postgres, which refuses a run for the first bad row in it, and may name it.
-    fn play(rows: usize, bad: &BTreeSet<usize>, names: bool) -> (Vec<usize>, Vec<usize>, usize) {
-        let (mut written, mut refused, mut copied) = (Vec::new(), Vec::new(), 0);
+    /// Plays Postgres: COPY names the first row of a run that it refuses itself; what only fails at the
+    /// end of the statement is not named, and comes later.
+    fn play(
+        rows: usize,
+        named: &BTreeSet<usize>,
+        unnamed: &BTreeSet<usize>,
+    ) -> (Vec<usize>, BTreeSet<usize>, usize) {
+        let (mut written, mut refused, mut copied) = (Vec::new(), BTreeSet::new(), 0);
         let mut runs = Runs::new(rows);
         while let Some(run) = runs.next() {
             copied += run.len();
-            match bad.range(run.clone()).next() {
-                None => {
-                    written.extend(run);
-                    runs.taken();
-                }
-                Some(row) => refused.extend(runs.refused(names.then_some(*row))),
+            let name = named.range(run.clone()).next().copied();
+            if name.is_none() && unnamed.range(run.clone()).next().is_none() {
+                written.extend(run);
+                runs.taken();
+            } else {
+                refused.extend(runs.refused(name));
             }
         }
         (written, refused, copied)
@@ -216,20 +213,22 @@ mod tests {
         #[test]
         fn just_the_bad_rows_are_refused_and_every_other_is_written_once_in_order(
             rows in 0usize..400,
-            bad in prop::collection::btree_set(0usize..400, 0..60),
-            names: bool,
+            named in prop::collection::btree_set(0usize..400, 0..60),
+            unnamed in prop::collection::btree_set(0usize..400, 0..20),
         ) {
-            let bad: BTreeSet<usize> = bad.into_iter().filter(|row| *row < rows).collect();
-            let (written, refused, _) = play(rows, &bad, names);
+            let inside = |bad: BTreeSet<usize>| bad.into_iter().filter(|row| *row < rows).collect();
+            let (named, unnamed): (BTreeSet<usize>, BTreeSet<usize>) = (inside(named), inside(unnamed));
+            let bad: BTreeSet<usize> = named.union(&unnamed).copied().collect();
+            let (written, refused, _) = play(rows, &named, &unnamed);
             prop_assert_eq!(written, (0..rows).filter(|row| !bad.contains(row)).collect::<Vec<_>>());
-            prop_assert_eq!(refused, bad.into_iter().collect::<Vec<_>>());
+            prop_assert_eq!(refused, bad);
         }
     }
 
     #[test]
     fn a_few_bad_rows_cost_a_few_passes_and_not_a_pass_each() {
         let bad: BTreeSet<usize> = (0..20_000).step_by(100).collect();
-        let (written, refused, copied) = play(20_000, &bad, true);
+        let (written, refused, copied) = play(20_000, &bad, &BTreeSet::new());
         assert_eq!((written.len(), refused.len()), (19_800, 200));
         assert!(copied < 8 * 20_000, "{copied} rows were sent");
     }

@@ -52,7 +52,7 @@ pub(super) enum Purpose {
     /// A new assignment: the group waits for the assign call meanwhile.
     Assign,
     /// To go on with partitions that are assigned, after a lane of theirs was lost.
-    Resume,
+    Resume(Loss),
 }
 
 /// What this member owns. One assignment of a partition is one [`Owned`], with lanes of its own: an

@@ -97,6 +97,8 @@ pub(super) struct Client {
     source: String,
     rebalances: Mutex<VecDeque<Rebalance>>,
     closing: AtomicBool,
+    /// The group is being asked whether it counts this member (see `member.rs`).
+    pub(super) asks_group: AtomicBool,
 }
 
 impl Client {
@@ -105,6 +107,7 @@ impl Client {
             source: source.to_owned(),
             rebalances: Mutex::default(),
             closing: AtomicBool::new(false),
+            asks_group: AtomicBool::new(false),
         }
     }
 

@@ -1,6 +1,12 @@
 //! What the group knows of this member: the generation that it is in, and whether it still counts.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::Ordering::{AcqRel, Release},
+    },
+    time::Duration,
+};
 
 use rdkafka::{
     TopicPartitionList,
@@ -48,9 +54,13 @@ pub(super) fn is_counted(
 ) -> Result<bool, KafkaError> {
     let (sender, answer) = crossbeam_channel::bounded(1);
     let consumer = Arc::clone(consumer);
-    // A commit waits for the coordinator as long as it takes.
+    // A commit waits for the coordinator as long as it takes, and is sent then: one at a time.
+    if consumer.context().asks_group.swap(true, AcqRel) {
+        return Err(KafkaError::ConsumerCommit(RDKafkaErrorCode::PreviousInProgress));
+    }
     std::thread::spawn(move || {
         let answer = consumer.commit(&offsets, CommitMode::Sync);
+        consumer.context().asks_group.store(false, Release);
         drop(consumer);
         let _ = sender.send(answer);
     });

@@ -39,32 +39,50 @@ impl Poller {
             return Err(self.contested(key));
         }
         let lost = self.assignment.lost();
-        if lost.is_empty() {
-            return Ok(());
-        }
-        for (key, _) in lost.iter().filter(|(_, loss)| *loss == Loss::Fenced) {
-            let before = self.reclaimed_at.insert(key.clone(), Instant::now());
-            if before.is_some_and(|at| at.elapsed() < STRAY_MAX) {
-                return Err(self.contested(key));
+        for loss in [Loss::Regressed, Loss::Fenced] {
+            let of_kind = lost.iter().filter(|(_, kind)| *kind == loss);
+            let keys: Vec<PartitionKey> = of_kind.map(|(key, _)| key.clone()).collect();
+            if !keys.is_empty() {
+                self.claim_again(keys, loss)?;
             }
         }
-        let keys: Vec<PartitionKey> = lost.into_iter().map(|(key, _)| key).collect();
+        Ok(())
+    }
+
+    fn claim_again(&mut self, keys: Vec<PartitionKey>, loss: Loss) -> Result<(), Error> {
+        let is_recent = |key: &&PartitionKey| {
+            self.reclaimed_at.get(*key).is_some_and(|at| at.elapsed() < STRAY_MAX)
+        };
+        if loss == Loss::Fenced
+            && let Some(key) = keys.iter().find(is_recent)
+        {
+            return Err(self.contested(key));
+        }
         metrics::regressed(self.assignment.lost_lanes(&keys, Loss::Regressed));
-        tracing::warn!(partitions = keys.len(), "claiming again the lanes that were lost");
+        tracing::warn!(partitions = keys.len(), "claiming again the lanes that were lost: {loss}");
         self.assignment.release(&keys, &self.context.status);
         let generation = member::generation(&self.consumer);
-        self.find(keys, generation, Purpose::Resume)
+        self.find(keys, generation, Purpose::Resume(loss))
     }
 
     /// The lanes are claimed again: goes on where they stand. The partitions stay assigned; a seek
     /// outdates what the client has fetched already (rd_kafka_toppar_op_version_bump).
-    pub(super) fn resume(&mut self, pending: &Pending, starts: Starts) -> Result<(), Error> {
+    pub(super) fn resume(
+        &mut self,
+        pending: &Pending,
+        starts: Starts,
+        loss: Loss,
+    ) -> Result<(), Error> {
         let (positions, readers) = self.open(pending, starts)?;
         if !readers.is_empty() {
             // A restart finds the same positions.
             let failed = |error| Error::new(ErrorKind::Temporary, self.broken(&error).message);
             let turned = self.consumer.seek_partitions(positions, SEEK_MAX).map_err(failed)?;
             turned.elements().iter().try_for_each(|element| element.error().map_err(failed))?;
+            if loss == Loss::Fenced {
+                let now = Instant::now();
+                self.reclaimed_at.extend(readers.iter().map(|(key, ..)| (key.clone(), now)));
+            }
             self.start(readers)?;
         }
         self.tell_state();

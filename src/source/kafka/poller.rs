@@ -154,7 +154,7 @@ impl Poller {
             if let Some(starts) = found? {
                 match pending.purpose {
                     Purpose::Assign => self.assign(&pending, starts, heart)?,
-                    Purpose::Resume => self.resume(&pending, starts)?,
+                    Purpose::Resume(loss) => self.resume(&pending, starts, loss)?,
                 }
             }
         }
@@ -330,6 +330,8 @@ impl Poller {
         metrics::rebalance(if lost { "lost" } else { "revoke" });
         let keys = keys_of(partitions);
         tracing::info!(source = self.name, partitions = keys.len(), lost, "revoked");
+        // What happens to them from here on is another story.
+        self.reclaimed_at.retain(|key, _| !keys.contains(key));
         // What was lost has another owner already: nothing is worth waiting for.
         let deadline = if lost { Instant::now() } else { self.context.drain_deadline() };
         failpoint!("revoke.begun");

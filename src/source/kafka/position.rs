@@ -129,35 +129,24 @@ impl Positions {
             self.ask(note, || checkpoints.claim(claimant(rank), keys).map_err(Trouble::Sink))
         };
         let Some(mut found) = claim(Rank::Generation(self.generation))? else { return Ok(None) };
-        // Looked up after the claim, which may have waited: the owner before may have gone on.
-        let Some(mut known) = self.ask(note, || self.known(keys))? else { return Ok(None) };
         if found.contains(&Found::Outranked) {
             // Either this process has slept through the loss of its partitions, or the group was
             // made anew and counts from the beginning. The group itself knows.
-            match self.ask(note, || self.is_counted(keys, &known))? {
+            match self.ask_group(keys, note)? {
                 None => return Ok(None),
                 Some(false) => {}
-                Some(true) => {
-                    let rank = Rank::Confirmed(self.generation);
-                    let Some(confirmed) = claim(rank)? else { return Ok(None) };
-                    let Some(again) = self.ask(note, || self.known(keys))? else {
-                        return Ok(None);
-                    };
-                    (found, known) = (confirmed, again);
-                }
+                Some(true) => match claim(Rank::Confirmed(self.generation))? {
+                    None => return Ok(None),
+                    Some(confirmed) => found = confirmed,
+                },
             }
         }
         let rank = claimant(Rank::Generation(self.generation));
-        if !self.make_missing(checkpoints, rank, keys, &known, &mut found, note)? {
+        if !self.make_missing(checkpoints, rank, keys, &mut found, note)? {
             return Ok(None);
         }
-        // By now the brokers are there.
-        let ids = if topic_ids.is_empty() { self.topic_ids(keys) } else { topic_ids };
-        for ((key, known), found) in keys.iter().zip(&known).zip(&found) {
-            if let Found::Claimed(claimed) = found {
-                check_topic(key, claimed, ids.get(&key.topic), known.low)?;
-                check(key, claimed.next_offset, known, "its checkpoint")?;
-            }
+        if !self.check_all(keys, &found, &topic_ids, note)? {
+            return Ok(None);
         }
         let start = |found: &Found| match found {
             Found::Claimed(Claimed { next_offset, claim, .. }) => {
@@ -179,16 +168,49 @@ impl Positions {
         Ok(Some(starts))
     }
 
-    /// The ids of the lanes' topics; none if the brokers do not tell them. Not asked again and again: it
-    /// is the one question that goes to Kafka's controller, and whether a topic was made anew is also
-    /// looked at while it is read.
+    /// The ids of the lanes' topics; none if the brokers do not tell them. Not asked again and again:
+    /// it is the one question that goes to Kafka's controller.
     fn topic_ids(&self, keys: &[LaneKey]) -> TopicIds {
-        let mut topics: Vec<Arc<str>> = keys.iter().map(|key| Arc::clone(&key.topic)).collect();
-        topics.dedup();
-        topic_ids(&self.consumer, &topics, ID_MAX).unwrap_or_else(|error| {
+        self.ask_topic_ids(keys).unwrap_or_else(|error| {
             tracing::warn!("the ids of the topics are not known: {error}");
             TopicIds::new()
         })
+    }
+
+    fn ask_topic_ids(&self, keys: &[LaneKey]) -> Result<TopicIds, KafkaError> {
+        let mut topics: Vec<Arc<str>> = keys.iter().map(|key| Arc::clone(&key.topic)).collect();
+        topics.sort_unstable();
+        topics.dedup();
+        topic_ids(&self.consumer, &topics, ID_MAX)
+    }
+
+    /// Whether each claimed position is one in the topic and the partition that are there now. False
+    /// if it was cancelled meanwhile.
+    fn check_all(
+        &self,
+        keys: &[LaneKey],
+        found: &[Found],
+        topic_ids: &TopicIds,
+        note: &dyn Fn(&str),
+    ) -> Result<bool, Error> {
+        // A checkpoint with an id is of a cluster that has told it: there is an answer to wait for.
+        let has_id = |found: &Found| matches!(found, Found::Claimed(c) if c.topic_id.is_some());
+        let mut ids = topic_ids.clone();
+        if ids.is_empty() && found.iter().any(has_id) {
+            let Some(asked) = self.ask(note, || Ok(self.ask_topic_ids(keys)?))? else {
+                return Ok(false);
+            };
+            ids = asked;
+        }
+        // Looked up after the claim, which may have waited: the owner before may have gone on.
+        let Some(known) = self.ask(note, || self.known(keys))? else { return Ok(false) };
+        for ((key, known), found) in keys.iter().zip(&known).zip(found) {
+            if let Found::Claimed(claimed) = found {
+                check_topic(key, claimed, ids.get(&key.topic), known.low)?;
+                check(key, claimed.next_offset, known, "its checkpoint")?;
+            }
+        }
+        Ok(true)
     }
 
     /// Makes the checkpoints that are missing. False if it was cancelled meanwhile.
@@ -197,19 +219,19 @@ impl Positions {
         checkpoints: &dyn Checkpoints,
         claimant: Claimant<'_>,
         keys: &[LaneKey],
-        known: &[Known],
         found: &mut [Found],
         note: &dyn Fn(&str),
     ) -> Result<bool, Error> {
+        if !found.contains(&Found::Missing) {
+            return Ok(true);
+        }
+        let Some(known) = self.ask(note, || self.known(keys))? else { return Ok(false) };
         let mut missing = Vec::new();
         for ((key, known), _) in
-            keys.iter().zip(known).zip(&*found).filter(|(_, found)| **found == Found::Missing)
+            keys.iter().zip(&known).zip(&*found).filter(|(_, found)| **found == Found::Missing)
         {
             let Some(position) = self.first_position(key, known, note)? else { return Ok(false) };
             missing.push((key.clone(), position));
-        }
-        if missing.is_empty() {
-            return Ok(true);
         }
         let made =
             self.ask(note, || checkpoints.create(claimant, &missing).map_err(Trouble::Sink))?;
@@ -217,6 +239,12 @@ impl Positions {
         let holes = found.iter_mut().filter(|found| **found == Found::Missing);
         holes.zip(made).for_each(|(hole, made)| *hole = made);
         Ok(true)
+    }
+
+    /// Whether the group counts this member. `None` if it was cancelled meanwhile.
+    fn ask_group(&self, keys: &[LaneKey], note: &dyn Fn(&str)) -> Result<Option<bool>, Error> {
+        let Some(known) = self.ask(note, || self.known(keys))? else { return Ok(None) };
+        self.ask(note, || self.is_counted(keys, &known))
     }
 
     /// Whether the group counts this member, asked by committing once more what is committed; or the
