@@ -32,7 +32,8 @@ const ACCEPTED: usize = 100_000;
 #[test]
 fn a_hundred_thousand_rows_read_back_as_postgres_reads_their_texts() {
     let database = Database::new("readback");
-    let quota = ACCEPTED.div_ceil(CASES.len());
+    // A twentieth more, as some of what is taken here Postgres does not read.
+    let quota = (ACCEPTED + ACCEPTED / 20).div_ceil(CASES.len());
     let (mut accepted, mut faults, mut explained) = (0, Vec::new(), BTreeMap::new());
     for (index, case) in CASES.iter().enumerate() {
         let values = Values::make(case, quota, index as u64);
