@@ -209,7 +209,11 @@ proptest! {
         };
         let ours = encode(ColumnType::Timestamptz, &format!("\"{}\"", text.replace('T', separator)));
         let theirs = text.parse::<Timestamp>().unwrap();
-        let us = (theirs.as_nanosecond() + 500).div_euclid(1_000) as i64 - UNIX_EPOCH_US;
+        // The fraction by way of a double, and to the even microsecond in the middle, as Postgres reads it.
+        let (second, ns) = (theirs.as_nanosecond().div_euclid(1_000_000_000), theirs.as_nanosecond());
+        let fraction = ns.rem_euclid(1_000_000_000) as f64 / 1e9;
+        let us = (fraction * 1_000_000.0).round_ties_even() as i64;
+        let us = second as i64 * 1_000_000 + us - UNIX_EPOCH_US;
         prop_assert_eq!(ours.unwrap(), us.to_be_bytes(), "{}", text);
     }
 
