@@ -9,6 +9,7 @@ mod client;
 mod dead_letters;
 mod member;
 mod mend;
+mod offsets;
 mod partition;
 mod poller;
 mod position;

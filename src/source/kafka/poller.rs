@@ -2,12 +2,6 @@
 //!
 //! It never waits for the data path, but for a bounded drain when partitions are taken away: librdkafka
 //! sends the heartbeats from a thread of its own meanwhile.
-//!
-//! Stored offsets and the end of an assignment are both the poller's business alone, on one thread:
-//! so no late answer can store an offset for a partition that went elsewhere. Offsets are stored
-//! (`store_offsets`, checked against the assignment by librdkafka) and committed as a state, never by a
-//! list: a list is checked only against the group's generation, and could move a partition that
-//! another member owns by then.
 
 use std::{
     collections::BTreeMap,
@@ -22,7 +16,7 @@ use std::{
 use crossbeam_channel::{Receiver, Sender};
 use rdkafka::{
     Offset, TopicPartitionList,
-    consumer::{BaseConsumer, CommitMode, Consumer as _, RebalanceProtocol},
+    consumer::{BaseConsumer, Consumer as _, RebalanceProtocol},
     error::{KafkaError, RDKafkaErrorCode},
 };
 
@@ -47,9 +41,7 @@ use crate::{
 };
 
 const POLL_MAX: Duration = Duration::from_millis(50);
-/// How long a commit may take when partitions are given up.
-const COMMIT_MAX: Duration = Duration::from_secs(5);
-/// How long the consumer may take to leave the group and close: with [`COMMIT_MAX`], less than 10 s
+/// How long the consumer may take to leave the group and close: with the commit's 5 s, less than 10 s
 /// besides the drain. A member that did not leave is gone when its session has run out.
 const CLOSE_MAX: Duration = Duration::from_secs(4);
 type Found = (u64, Result<Option<Starts>, Error>);
@@ -58,7 +50,7 @@ type Found = (u64, Result<Option<Starts>, Error>);
 pub(super) type Reader = (PartitionKey, PartitionReader, OpenPartition);
 
 pub(super) struct Poller {
-    name: String,
+    pub(super) name: String,
     config: Config,
     pub(super) consumer: Arc<BaseConsumer<Client>>,
     pub(super) group: Arc<Group>,
@@ -353,52 +345,6 @@ impl Poller {
         Ok(())
     }
 
-    /// Stores the frontiers, moved or not: a commit that failed is made good by the next, and
-    /// librdkafka itself leaves out what it knows to be committed.
-    fn store(&self) {
-        let frontiers = match self.assignment.frontiers() {
-            Ok(frontiers) if frontiers.count() == 0 => return,
-            Ok(frontiers) => frontiers,
-            Err(error) => {
-                tracing::warn!(source = self.name, "cannot list the frontiers: {error}");
-                return;
-            }
-        };
-        // A partition that librdkafka no longer counts as assigned is refused by itself: its next
-        // owner decides.
-        if let Err(error) = self.consumer.store_offsets(&frontiers) {
-            tracing::debug!(source = self.name, "offsets not stored: {error}");
-        }
-    }
-
-    fn commit(&self) {
-        self.store();
-        failpoint!("offsets.stored");
-        commit_stored(&self.consumer, CommitMode::Async);
-        failpoint!("offsets.committed");
-    }
-
-    /// Commits and waits for the answer, but not for ever: with the coordinator away, the client
-    /// would wait as long as it takes. What is not committed is read again at least once, or not
-    /// at all where the sink keeps checkpoints.
-    fn commit_and_wait(&self, heart: &Heart) {
-        self.store();
-        let consumer = Arc::clone(&self.consumer);
-        let commit = std::thread::spawn(move || commit_stored(&consumer, CommitMode::Sync));
-        let deadline = Instant::now() + COMMIT_MAX;
-        while !commit.is_finished() {
-            heart.beat();
-            if Instant::now() >= deadline {
-                tracing::warn!(
-                    source = self.name,
-                    "the offsets were not committed in {COMMIT_MAX:?}"
-                );
-                return;
-            }
-            std::thread::sleep(Duration::from_millis(1));
-        }
-    }
-
     fn call_assign(&self, partitions: &TopicPartitionList) -> Result<(), Error> {
         let called = match self.consumer.rebalance_protocol() {
             RebalanceProtocol::Cooperative => self.consumer.incremental_assign(partitions),
@@ -509,18 +455,4 @@ fn intersection(
         }
     }
     both
-}
-
-/// Commits what is stored. An asynchronous commit's answer goes to a callback that the client serves
-/// only where one is set in its C configuration (rd_kafka_cgrp_propagate_commit_result); a commit
-/// that failed is made good by the next.
-fn commit_stored(consumer: &BaseConsumer<Client>, mode: CommitMode) {
-    match consumer.commit_consumer_state(mode) {
-        Ok(()) => metrics::offset_commit(true),
-        Err(KafkaError::ConsumerCommit(RDKafkaErrorCode::NoOffset)) => {}
-        Err(error) => {
-            metrics::offset_commit(false);
-            tracing::warn!("offsets not committed: {error}");
-        }
-    }
 }
