@@ -65,27 +65,34 @@ pub(super) fn run(arguments: &ReplayArgs) -> Result<(), Error> {
     let mut homeless = 0;
     for sum in store.sink.sum_dead_letters(&filter, &columns)? {
         let [group, topic, target] = sum.names.as_slice() else { continue };
-        let lane = (topic.clone(), target.clone());
-        if !replay.ends.contains_key(&lane) {
-            tracing::warn!("no route of this configuration brings {topic} to {target}");
+        let way = Way { group: group.clone(), topic: topic.clone(), target: target.clone() };
+        let Some(end) = replay.end_of(&way) else {
+            tracing::warn!(
+                "no route of this configuration, or more than one, brings {topic} to {target}"
+            );
             homeless += sum.count as u64;
             continue;
-        }
-        let (group, topic, target) = (group.clone(), topic.clone(), target.clone());
-        replay.follow(&Way { group, topic, target })?;
+        };
+        replay.follow(&way, end)?;
     }
     say(&replay.report(homeless))
 }
 
 /// What the letters of one topic go through on their way to one target.
 struct End {
+    way: Way,
     target: Arc<dyn Target>,
     decoder: Decoder,
     encoder: Box<dyn Encoder>,
 }
 
 impl End {
-    fn open(store: &Store, route: &Route, configured: &Configured) -> Result<Self, Error> {
+    fn open(
+        store: &Store,
+        route: &Route,
+        topic: &str,
+        configured: &Configured,
+    ) -> Result<Self, Error> {
         let mut samples =
             || Err(Error::config("the target's table is missing, and `dlq replay` makes none"));
         // Letters that are refused again stay in the table, also where new ones go to a topic.
@@ -93,7 +100,12 @@ impl End {
         let fields = target.fields();
         let decoder = Decoder::new(route.format, &fields, route.max_record_bytes);
         let encoder = target.encoder(&fields)?;
-        Ok(Self { target, decoder, encoder })
+        let way = Way {
+            group: store.config.sources[&route.source].group(&route.source),
+            topic: topic.to_owned(),
+            target: target_name(&store.sink_name, target.as_ref()).to_string(),
+        };
+        Ok(Self { way, target, decoder, encoder })
     }
 
     /// Takes a letter's record into `batch` as `run` would.
@@ -137,7 +149,7 @@ struct Replay<'a> {
     filter: &'a Filter,
     dry_run: bool,
     left: u64,
-    ends: BTreeMap<(String, String), End>,
+    ends: Vec<End>,
     writer: Box<dyn Writer>,
     heart: Heart,
     rows: u64,
@@ -147,13 +159,11 @@ struct Replay<'a> {
 
 impl<'a> Replay<'a> {
     fn new(store: &'a Store, filter: &'a Filter, arguments: &ReplayArgs) -> Result<Self, Error> {
-        let mut ends = BTreeMap::new();
+        let mut ends = Vec::new();
         for route in &store.config.routes {
             for configured in route.to.iter().filter(|to| to.sink == store.sink_name) {
                 for topic in &route.topics {
-                    let end = End::open(store, route, configured)?;
-                    let target = target_name(&store.sink_name, end.target.as_ref());
-                    ends.insert((topic.clone(), target.to_string()), end);
+                    ends.push(End::open(store, route, topic, configured)?);
                 }
             }
         }
@@ -174,8 +184,22 @@ impl<'a> Replay<'a> {
         })
     }
 
+    /// The end of a way: of the group's own route, or for a group that the configuration does not
+    /// have, of the only route that fits. Two sources may read topics of one name into one table.
+    fn end_of(&self, way: &Way) -> Option<usize> {
+        let fits = |end: &End| end.way.topic == way.topic && end.way.target == way.target;
+        let is_own = |end: &End| end.way.group == way.group;
+        let fitting = || self.ends.iter().enumerate().filter(|(_, end)| fits(end));
+        let is_foreign = !self.ends.iter().any(is_own);
+        let mut ends = fitting().filter(|(_, end)| is_foreign || is_own(end));
+        match (ends.next(), ends.next()) {
+            (Some((index, _)), None) => Some(index),
+            _ => None,
+        }
+    }
+
     /// Replays the letters of one way, page by page, in the order of their offsets.
-    fn follow(&mut self, way: &Way) -> Result<(), Error> {
+    fn follow(&mut self, way: &Way, end: usize) -> Result<(), Error> {
         let mut after: Option<Place> = None;
         let mut rereads = 0;
         let mut away_since = None;
@@ -184,7 +208,7 @@ impl<'a> Replay<'a> {
             let page =
                 self.store.sink.page_of_dead_letters(self.filter, way, after.as_ref(), size)?;
             let Some(last) = page.last() else { break };
-            match self.replay(way, &page) {
+            match self.replay(end, &page) {
                 Ok(()) => {
                     let entry = &last.entry;
                     after = Some((last.cluster_id.clone(), entry.partition, entry.offset));
@@ -212,10 +236,8 @@ impl<'a> Replay<'a> {
     }
 
     /// Replays one page in one transaction.
-    fn replay(&mut self, way: &Way, page: &[Stored]) -> Result<(), WriteError> {
-        let (Some(first), Some(end)) =
-            (page.first(), self.ends.get_mut(&(way.topic.clone(), way.target.clone())))
-        else {
+    fn replay(&mut self, end: usize, page: &[Stored]) -> Result<(), WriteError> {
+        let (Some(first), Some(end)) = (page.first(), self.ends.get_mut(end)) else {
             return Ok(());
         };
         let mut batch = Batch::new(first.entry.offset);

@@ -68,6 +68,9 @@ impl PostgresWriter {
                 session.restart_deadline(self.patience);
                 let error = match try_run(session, target, segment, &ends, &run).await {
                     Ok(()) => {
+                        // A row that was refused for an earlier one's sake (a key that both had)
+                        // gets in when that one does not.
+                        refused.retain(|(i, row), _| *i != index || !run.contains(row));
                         runs.taken();
                         continue;
                     }
@@ -76,8 +79,8 @@ impl PostgresWriter {
                 };
                 session.execute("ROLLBACK TO SAVEPOINT tidegate").await?;
                 if let Some(row) = runs.refused(named_row(&error, &run)) {
+                    refused.insert((index, row), error.clone());
                     check_share(refused.len(), total, &error)?;
-                    refused.insert((index, row), error);
                 }
             }
         }
@@ -187,19 +190,23 @@ mod tests {
 
     use super::*;
 
-    /// Plays Postgres: COPY names the first row of a run that it refuses itself; what only fails at the
-    /// end of the statement is not named, and comes later.
+    /// Plays Postgres: COPY names the first row of a run that it refuses itself (it is bad, or has the
+    /// key of an earlier one); what only fails at the end of the statement is not named, and comes
+    /// later. Rows have the same key if they are equal modulo `keys`.
     fn play(
         rows: usize,
         named: &BTreeSet<usize>,
         unnamed: &BTreeSet<usize>,
+        keys: usize,
     ) -> (Vec<usize>, BTreeSet<usize>, usize) {
-        let (mut written, mut refused, mut copied) = (Vec::new(), BTreeSet::new(), 0);
+        let (mut written, mut refused, mut copied) = (Vec::<usize>::new(), BTreeSet::new(), 0);
         let mut runs = Runs::new(rows);
         while let Some(run) = runs.next() {
             copied += run.len();
-            let name = named.range(run.clone()).next().copied();
+            let mut taken: BTreeSet<usize> = written.iter().map(|row| row % keys).collect();
+            let name = run.clone().find(|row| named.contains(row) || !taken.insert(row % keys));
             if name.is_none() && unnamed.range(run.clone()).next().is_none() {
+                refused.retain(|row| !run.contains(row));
                 written.extend(run);
                 runs.taken();
             } else {
@@ -215,20 +222,25 @@ mod tests {
             rows in 0usize..400,
             named in prop::collection::btree_set(0usize..400, 0..60),
             unnamed in prop::collection::btree_set(0usize..400, 0..20),
+            keys in prop_oneof![Just(1000usize), 1usize..400],
         ) {
             let inside = |bad: BTreeSet<usize>| bad.into_iter().filter(|row| *row < rows).collect();
             let (named, unnamed): (BTreeSet<usize>, BTreeSet<usize>) = (inside(named), inside(unnamed));
-            let bad: BTreeSet<usize> = named.union(&unnamed).copied().collect();
-            let (written, refused, _) = play(rows, &named, &unnamed);
-            prop_assert_eq!(written, (0..rows).filter(|row| !bad.contains(row)).collect::<Vec<_>>());
-            prop_assert_eq!(refused, bad);
+            let (written, refused, _) = play(rows, &named, &unnamed, keys);
+            // The first good row of each key gets in.
+            let mut taken = BTreeSet::new();
+            let is_good = |row: &usize| !named.contains(row) && !unnamed.contains(row);
+            let good: Vec<usize> =
+                (0..rows).filter(|row| is_good(row) && taken.insert(row % keys)).collect();
+            prop_assert_eq!(&written, &good);
+            prop_assert_eq!(refused, (0..rows).filter(|row| !good.contains(row)).collect::<BTreeSet<_>>());
         }
     }
 
     #[test]
     fn a_few_bad_rows_cost_a_few_passes_and_not_a_pass_each() {
         let bad: BTreeSet<usize> = (0..20_000).step_by(100).collect();
-        let (written, refused, copied) = play(20_000, &bad, &BTreeSet::new());
+        let (written, refused, copied) = play(20_000, &bad, &BTreeSet::new(), 20_000);
         assert_eq!((written.len(), refused.len()), (19_800, 200));
         assert!(copied < 8 * 20_000, "{copied} rows were sent");
     }

@@ -34,7 +34,8 @@ const DELIVERY_MAX_MS: u32 = 10_000;
 /// new topic needs a while to be known to all brokers.
 const UNKNOWN_MAX_MS: u32 = 5_000;
 /// The client's own copies of letters that are on their way.
-const QUEUE_KIB: u32 = 16 << 10;
+const QUEUE_KIB: usize = 16 << 10;
+const QUEUE_PAUSE: std::time::Duration = std::time::Duration::from_millis(10);
 
 type Producer = ThreadedProducer<Client>;
 
@@ -132,8 +133,14 @@ impl DeadLetterTopic {
             let ticket = Ticket { batch, letter, reports: reports.clone() };
             self.enqueue(producer, batches, ticket, &mut flight, &mut reported).await?;
             flight.land(batches, &mut reported).await?;
+            // Told at once: a time-out on the way must not have them all tried again.
+            self.leave_to_the_table(batches, std::mem::take(&mut flight.refused));
         }
-        for (batch, letter) in flight.refused {
+        Ok(())
+    }
+
+    fn leave_to_the_table(&self, batches: &mut [&mut Flushed], refused: Vec<(usize, usize)>) {
+        for (batch, letter) in refused {
             let flushed = &mut batches[batch];
             let letter = &mut flushed.batch.dead_letters[letter];
             letter.place = Place::RefusedByTopic;
@@ -146,7 +153,6 @@ impl DeadLetterTopic {
                 self.name
             );
         }
-        Ok(())
     }
 
     /// Hands one letter to the client; while its queue is full, waits for those before it.
@@ -177,6 +183,11 @@ impl DeadLetterTopic {
                     Some(RDKafkaErrorCode::QueueFull) if flight.count > 0 => {
                         ticket = record.delivery_opaque;
                         flight.land_one(batches, reported).await;
+                    }
+                    // Filled by other writers' letters, as long as this one would fit.
+                    Some(RDKafkaErrorCode::QueueFull) if dead.held_bytes() < QUEUE_KIB << 9 => {
+                        ticket = record.delivery_opaque;
+                        tokio::time::sleep(QUEUE_PAUSE).await;
                     }
                     // Larger than the whole queue.
                     Some(RDKafkaErrorCode::QueueFull | RDKafkaErrorCode::MessageSizeTooLarge) => {

@@ -7,6 +7,7 @@ mod assignment;
 mod audit;
 mod client;
 mod dead_letters;
+mod headers;
 mod member;
 mod mend;
 mod offsets;

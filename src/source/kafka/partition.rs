@@ -10,10 +10,10 @@ use rdkafka::{
     Message as _,
     consumer::base_consumer::PartitionQueue,
     error::{KafkaError, RDKafkaErrorCode},
-    message::{BorrowedMessage, Headers as _},
+    message::BorrowedMessage,
 };
 
-use super::client::Client;
+use super::{client::Client, headers};
 use crate::{
     error::{Error, ErrorKind},
     lane::LaneKey,
@@ -147,9 +147,7 @@ struct KafkaHeaders<'a>(&'a BorrowedMessage<'a>);
 
 impl Headers for KafkaHeaders<'_> {
     fn for_each(&self, visit: &mut dyn FnMut(&str, Option<&[u8]>)) {
-        for header in self.0.headers().into_iter().flat_map(|headers| headers.iter()) {
-            visit(header.key, header.value);
-        }
+        headers::for_each(self.0, visit);
     }
 }
 

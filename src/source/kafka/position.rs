@@ -194,9 +194,12 @@ impl Positions {
         note: &dyn Fn(&str),
     ) -> Result<bool, Error> {
         // A checkpoint with an id is of a cluster that has told it: there is an answer to wait for.
-        let has_id = |found: &Found| matches!(found, Found::Claimed(c) if c.topic_id.is_some());
+        let lacks_id = |(key, found): (&LaneKey, &Found)| {
+            matches!(found, Found::Claimed(claimed) if claimed.topic_id.is_some())
+                && !topic_ids.contains_key(&key.topic)
+        };
         let mut ids = topic_ids.clone();
-        if ids.is_empty() && found.iter().any(has_id) {
+        if keys.iter().zip(found).any(lacks_id) {
             let Some(asked) = self.ask(note, || Ok(self.ask_topic_ids(keys)?))? else {
                 return Ok(false);
             };
