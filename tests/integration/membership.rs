@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use crate::support::{Chance, World, await_owned, orders_profile, start_load};
+use crate::support::{Chance, Tidegate, World, await_owned, orders_profile, start_load};
 
 const TARGET: &str = "serving.public.orders";
 const RATE: f64 = 2_000.0;
@@ -50,6 +50,8 @@ fn wait_idle(name: &str, sets: &[&str]) {
     let world = World::new(name, 2);
     let load = start_load(&world, orders_profile(62), RATE);
     let mut members = [world.run_orders(sets), world.run_orders(sets), world.run_orders(sets)];
+    // One that has not joined yet has no partition either, and changes everything when it comes.
+    members.iter_mut().for_each(Tidegate::await_ready);
     let [one, two, three] = &mut members;
     let owned = await_owned(&mut [one, two, three], 2, 1);
     let idle = owned.iter().position(|count| *count == 0).unwrap();
