@@ -169,7 +169,7 @@ impl Positions {
     }
 
     /// The ids of the lanes' topics; none if the brokers do not tell them. Not asked again and again:
-    /// it is the one question that goes to Kafka's controller.
+    /// a cluster that has none is read all the same.
     fn topic_ids(&self, keys: &[LaneKey]) -> TopicIds {
         self.ask_topic_ids(keys).unwrap_or_else(|error| {
             tracing::warn!("the ids of the topics are not known: {error}");

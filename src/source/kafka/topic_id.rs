@@ -60,7 +60,11 @@ pub(super) fn topic_ids(
 ) -> Result<TopicIds, KafkaError> {
     let failed = |code| KafkaError::MetadataFetch(code);
     let unusable = || failed(RDKafkaErrorCode::InvalidArgument);
-    let event = ask(consumer, topics, timeout).ok_or_else(unusable)?;
+    let Some(first) = topics.first() else { return Ok(TopicIds::new()) };
+    // Left to itself the client asks the controller, and waits for the one that it knows, which may
+    // be the broker that has just died. Any broker can answer: the one that answers this.
+    let broker = consumer.fetch_metadata(Some(first), timeout)?.orig_broker_id();
+    let event = ask(consumer, topics, broker, timeout).ok_or_else(unusable)?;
     let event = event.ok_or(failed(RDKafkaErrorCode::OperationTimedOut))?;
     // SAFETY: `event` is a live event. Its result is null if it is of another kind, which the event's
     // error then tells.
@@ -101,6 +105,7 @@ pub(super) fn topic_ids(
 fn ask(
     consumer: &BaseConsumer<Client>,
     topics: &[Arc<str>],
+    broker: i32,
     timeout: Duration,
 ) -> Option<Option<Owned<c::rd_kafka_event_t>>> {
     let names: Vec<CString> =
@@ -120,13 +125,12 @@ fn ask(
         let kind = c::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBETOPICS;
         let options = c::rd_kafka_AdminOptions_new(client, kind);
         let options = Owned::new(options, c::rd_kafka_AdminOptions_destroy)?;
-        // Refused only for a time-out beyond an hour.
-        c::rd_kafka_AdminOptions_set_request_timeout(
-            options.ptr(),
-            milliseconds(timeout),
-            std::ptr::null_mut(),
-            0,
-        );
+        // Refused only for a time-out beyond an hour, and for a negative broker: then it is left to the
+        // client.
+        let (text, size) = (std::ptr::null_mut(), 0);
+        let limit = milliseconds(timeout);
+        c::rd_kafka_AdminOptions_set_request_timeout(options.ptr(), limit, text, size);
+        c::rd_kafka_AdminOptions_set_broker(options.ptr(), broker, text, size);
         c::rd_kafka_DescribeTopics(client, collection.ptr(), options.ptr(), queue.ptr());
         let event = c::rd_kafka_queue_poll(queue.ptr(), milliseconds(timeout + MARGIN));
         Some(Owned::new(event, c::rd_kafka_event_destroy))
