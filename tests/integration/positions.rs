@@ -105,7 +105,7 @@ fn a_topic_that_is_made_anew_while_it_is_read_ends_the_run() {
     let tidegate = world.run_orders(&[]);
     await_orders(&world, 10);
     // Looks away while it happens; the new one is as long as the old, so that no offset is out of range.
-    tidegate.signal(Signal::SIGSTOP);
+    tidegate.freeze();
     kafka().delete_topic(&world.name).unwrap();
     kafka().create_topic(&world.name, 1, &[]).unwrap();
     produce(&world, &orders(100..110));

@@ -193,7 +193,7 @@ fn a_revocation_while_the_database_stalls_ends_with_the_drain_and_doubles_nothin
 fn freeze_inside_a_copy(world: &World, tidegate: &Tidegate) {
     let lock = world.lock("orders");
     world.await_waiting("COPY %");
-    tidegate.signal(Signal::SIGSTOP);
+    tidegate.freeze();
     lock.execute("ROLLBACK").unwrap();
 }
 

@@ -90,6 +90,23 @@ impl Tidegate {
         kill(Pid::from_raw(self.pid() as i32), signal).unwrap();
     }
 
+    /// SIGSTOP, and waits until it has stopped: the thread that gets the signal tells the others, and
+    /// they run on until it is scheduled.
+    pub(crate) fn freeze(&self) {
+        self.signal(Signal::SIGSTOP);
+        let tasks = format!("/proc/{}/task", self.pid());
+        eventually("every thread has stopped", || {
+            for task in fs::read_dir(&tasks).unwrap() {
+                let stat = fs::read_to_string(task.unwrap().path().join("stat")).unwrap();
+                let (_, state) = stat.rsplit_once(") ").unwrap();
+                if !state.starts_with('T') {
+                    return Err(stat);
+                }
+            }
+            Ok(())
+        });
+    }
+
     /// `kill -9`, and waits until it is gone.
     pub(crate) fn kill(mut self) -> String {
         assert!(self.is_running(), "it ended before it was killed");
