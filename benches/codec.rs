@@ -8,7 +8,7 @@ use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use tidegate::{
     format::{Format, JsonFormat},
     record::Record,
-    row::{Row, Span},
+    row::{Change, Row, Span},
     sink::postgres::{
         column::{Column, ColumnType, Feed},
         encode::RowEncoder,
@@ -135,7 +135,7 @@ fn codec(criterion: &mut Criterion) {
         bencher.iter(|| {
             out.clear();
             for (order, spans) in orders.iter().zip(&decoded) {
-                let row = Row::new(order.as_bytes(), spans);
+                let row = Row::new(order.as_bytes(), spans, Change::Put);
                 let absent = encoder.absent(&row);
                 encoder.encode(&record(order), &row, absent, &mut out).expect("an order fits");
             }
@@ -148,7 +148,7 @@ fn codec(criterion: &mut Criterion) {
             for order in &orders {
                 let record = record(order);
                 format.decode(&record, &mut spans).expect("an order is JSON");
-                let row = Row::new(order.as_bytes(), &spans);
+                let row = Row::new(order.as_bytes(), &spans, Change::Put);
                 let absent = encoder.absent(&row);
                 encoder.encode(&record, &row, absent, &mut out).expect("an order fits");
             }

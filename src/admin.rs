@@ -126,6 +126,7 @@ fn status_of(status: &Status) -> Value {
                 "durable_offset": lane.durable(), "high_watermark": lane.high_watermark(),
                 "lag_records": lane.lag(), "consumed": counts.consumed,
                 "written": counts.written,
+                "coalesced": counts.coalesced, "filtered": counts.filtered,
                 "dead_lettered": counts.dead_lettered,
                 "in_flight": counts.in_flight, "lost": lane.loss().map(Loss::as_str),
             })

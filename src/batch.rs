@@ -92,8 +92,12 @@ pub struct Batch {
     pub begin: i64,
     /// Last delivered offset + 1.
     pub end: i64,
-    /// Records taken in: rows + dead letters.
+    /// Records taken in: rows + dead letters + filtered.
     pub records: u64,
+    /// Records that were passed over: they concern no row, or none that is wanted.
+    pub filtered: u64,
+    /// Of the rows, those that a later one of the same key stands for.
+    pub coalesced: u64,
     /// The rows, by layout. The first segment is the one that most rows go to.
     pub segments: Vec<Segment>,
     /// The records behind the rows, framed; kept so that a row which the sink refuses can be
@@ -123,6 +127,8 @@ impl Batch {
             begin,
             end: begin,
             records: 0,
+            filtered: 0,
+            coalesced: 0,
             segments: vec![Segment::default()],
             originals: Vec::new(),
             dead_letters: Vec::new(),
@@ -140,6 +146,8 @@ impl Batch {
         self.begin = begin;
         self.end = begin;
         self.records = 0;
+        self.filtered = 0;
+        self.coalesced = 0;
         self.opened_at = None;
         self.dead_letter_bytes = 0;
         self.dead_letters.clear();

@@ -10,7 +10,7 @@ use crate::{
     metrics,
     record::Record,
     rejection::{Reason, Rejection},
-    row::{Row, Span},
+    row::{Change, Row, Span},
     sink::Encoder,
 };
 
@@ -18,6 +18,7 @@ use crate::{
 pub(crate) struct Decoder {
     format: Box<dyn Format>,
     spans: Vec<Span>,
+    change: Change,
     max_record_bytes: usize,
 }
 
@@ -29,13 +30,14 @@ impl Decoder {
             FormatKind::Json => Box::new(JsonFormat::new(fields.to_vec())),
             FormatKind::Raw => Box::new(RawFormat::new(fields)),
         };
-        Self { format, spans: vec![Span::ABSENT; fields.len()], max_record_bytes }
+        let spans = vec![Span::ABSENT; fields.len()];
+        Self { format, spans, change: Change::Put, max_record_bytes }
     }
 
-    /// Finds the fields of `record`.
+    /// Finds the fields of `record`, for [`Decoder::row`].
     ///
     /// # Errors
-    /// When the record as a whole is not what it should be; the spans are then unspecified.
+    /// When the record as a whole is not what it should be; the row is then unspecified.
     pub(crate) fn decode(&mut self, record: &Record<'_>) -> Result<(), Rejection> {
         let size = record.value.map_or(0, <[u8]>::len);
         if size > self.max_record_bytes {
@@ -43,26 +45,34 @@ impl Decoder {
             let message = format!("the payload has {size} bytes; max_record_bytes is {bound}");
             return Err(Rejection::record(Reason::TooLarge, message));
         }
-        self.format.decode(record, &mut self.spans)
+        self.change = self.format.decode(record, &mut self.spans)?;
+        Ok(())
     }
 
-    /// Where the fields of the last record stand in its payload.
-    pub(crate) fn spans(&self) -> &[Span] {
-        &self.spans
+    /// The row of `record`, which is the last one that was decoded.
+    pub(crate) fn row<'a>(&'a self, record: &Record<'a>) -> Row<'a> {
+        Row::new(self.format.text(record), &self.spans, self.change)
     }
 }
 
-/// Takes `record` into `batch`: as a row, or as a dead letter.
+/// Takes `record` into `batch`: as a row, as a dead letter, or as one that was passed over.
 pub(crate) fn take(
     batch: &mut Batch,
     encoder: &mut dyn Encoder,
     keeps_originals: bool,
     record: &Record<'_>,
-    decoded: Result<&[Span], &Rejection>,
+    decoded: Result<Row<'_>, &Rejection>,
 ) {
     let encoded = match decoded {
-        Ok(spans) => {
-            let row = Row::new(record.value.unwrap_or_default(), spans);
+        Ok(row) if row.change() == Change::Nothing => {
+            batch.filtered += 1;
+            return batch.cover(record, Instant::now);
+        }
+        Ok(row) if row.change() == Change::Delete && !encoder.takes_deletes() => {
+            let message = "the record is a tombstone (no payload)";
+            Err(Rejection::record(Reason::Tombstone, message))
+        }
+        Ok(row) => {
             let layout = encoder.layout(&row);
             let segment = batch.segment(layout);
             let encoded = encoder.encode(record, &row, layout, &mut segment.bytes);

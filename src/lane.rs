@@ -109,8 +109,8 @@ pub struct Lane {
     counts: Mutex<Counts>,
 }
 
-/// Where the records of this assignment are: consumed = written + dead-lettered + in flight, in
-/// every snapshot. The partition thread counts what it takes in, the writer what it makes durable
+/// Where the records of this assignment are: consumed = written + coalesced + filtered +
+/// dead-lettered + in flight, in every snapshot. The partition thread counts what it takes in, the writer what it makes durable
 /// and the records that this settles: a row lost on the way breaks the sum.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
@@ -118,6 +118,10 @@ pub struct Counts {
     pub consumed: u64,
     /// Rows that are durable.
     pub written: u64,
+    /// Rows that a later row of the same key in the same transaction stands for.
+    pub coalesced: u64,
+    /// Records that were passed over, with all before them durable.
+    pub filtered: u64,
     /// Dead letters that are durable.
     pub dead_lettered: u64,
     /// Records in the open batch and in the one on its way.
@@ -218,7 +222,9 @@ impl Lane {
         match outcome {
             Outcome::Durable => {
                 let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
-                counts.written += batch.rows();
+                counts.written += batch.rows() - batch.coalesced;
+                counts.coalesced += batch.coalesced;
+                counts.filtered += batch.filtered;
                 counts.dead_lettered += batch.dead_letters.len() as u64;
                 counts.in_flight -= batch.records;
                 self.durable.store(batch.end, Release);

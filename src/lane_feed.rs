@@ -13,7 +13,7 @@ use crate::{
     lane::{Lane, LaneKey},
     record::Record,
     rejection::Rejection,
-    row::Span,
+    row::Row,
     sink::{Encoder, Flushed},
 };
 
@@ -53,7 +53,7 @@ impl LaneFeed {
     }
 
     /// Takes one record in, as a row or as a dead letter.
-    pub(crate) fn take(&mut self, record: &Record<'_>, decoded: Result<&[Span], &Rejection>) {
+    pub(crate) fn take(&mut self, record: &Record<'_>, decoded: Result<Row<'_>, &Rejection>) {
         let (encoder, keeps_originals) = (self.encoder.as_mut(), self.keeps_originals);
         intake::take(&mut self.open, encoder, keeps_originals, record, decoded);
         self.unpublished += 1;

@@ -47,8 +47,10 @@ metrics_table! {
     READY "tidegate_ready" "gauge" "" "1 if every source has its assignment and every sink takes rows.";
     MEMORY_BUDGET "tidegate_memory_budget_bytes" "gauge" "" "The memory budget.";
     BATCH_BYTES_MAX "tidegate_batch_max_bytes" "gauge" "" "Size at which a lane closes its batch: the budget's share at the present number of lanes.";
-    CONSUMED "tidegate_records_consumed_total" "counter" "topic, partition, target" "Records taken in. Equals written + dead-lettered + in flight.";
+    CONSUMED "tidegate_records_consumed_total" "counter" "topic, partition, target" "Records taken in. Equals written + coalesced + filtered + dead-lettered + in flight.";
     WRITTEN "tidegate_rows_written_total" "counter" "topic, partition, target" "Rows that are durable in the target.";
+    COALESCED "tidegate_rows_coalesced_total" "counter" "topic, partition, target" "Rows that a later row of the same key in the same batch stands for.";
+    FILTERED "tidegate_records_filtered_total" "counter" "topic, partition, target" "Records that were passed over, as the route or the target wants it.";
     DEAD_LETTERED "tidegate_records_dead_lettered_total" "counter" "topic, partition, target" "Records that are durable as dead letters.";
     IN_FLIGHT "tidegate_records_in_flight" "gauge" "topic, partition, target" "Records in the open batch and in the one on its way.";
     DURABLE "tidegate_durable_offset" "gauge" "topic, partition, target" "Next offset that is not durable in the target.";
@@ -200,9 +202,11 @@ pub fn render_live(status: &Status) -> String {
 
 fn render_lanes(page: &mut Page, status: &Status) {
     type Read = fn(&Lane, &Counts) -> Option<f64>;
-    let series: [(&str, Read); 7] = [
+    let series: [(&str, Read); 9] = [
         (CONSUMED, |_, counts| Some(counts.consumed as f64)),
         (WRITTEN, |_, counts| Some(counts.written as f64)),
+        (COALESCED, |_, counts| Some(counts.coalesced as f64)),
+        (FILTERED, |_, counts| Some(counts.filtered as f64)),
         (DEAD_LETTERED, |_, counts| Some(counts.dead_lettered as f64)),
         (IN_FLIGHT, |_, counts| Some(counts.in_flight as f64)),
         (DURABLE, |lane, _| Some(lane.durable() as f64)),

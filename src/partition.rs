@@ -95,7 +95,7 @@ impl Partition {
             if record.offset < feed.open.end {
                 continue;
             }
-            feed.take(record, decoded.as_ref().map(|()| self.decoder.spans()));
+            feed.take(record, decoded.as_ref().map(|()| self.decoder.row(record)));
             failpoint!("record.encoded");
             if let Some(trigger) = feed.open.is_full(&self.policy) {
                 self.flush(index, trigger, None, heart);

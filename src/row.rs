@@ -1,7 +1,20 @@
 //! A row: a record decoded into the fields that the targets ask for.
 //!
-//! The values stay where they are, in the record's payload: a row is a list of spans. So a record
-//! is decoded once, each target encodes from the same spans, and nothing is allocated.
+//! The values stay where they are, in the record's payload (or in the text that the format has made
+//! of it): a row is a list of spans. So a record is decoded once, each target encodes from the same
+//! spans, and nothing is allocated.
+
+/// What a record does to the row that it is about.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Change {
+    /// The row is as the record says.
+    #[default]
+    Put,
+    /// The row is gone; of the fields there may be only those of its key.
+    Delete,
+    /// No row is concerned: the record is passed over.
+    Nothing,
+}
 
 /// What a span holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,6 +35,8 @@ pub enum Kind {
     EscapedText,
     /// A JSON array or object; the span is its text, brackets included.
     Nested,
+    /// A string as it is: valid UTF-8, not in the notation of JSON.
+    Plain,
     /// Bytes without a structure (format `raw`).
     Bytes,
 }
@@ -62,6 +77,8 @@ pub enum Value<'a> {
     },
     /// The text of a JSON array or object.
     Nested(&'a [u8]),
+    /// A string as it is: valid UTF-8, not in the notation of JSON.
+    Plain(&'a [u8]),
     /// Bytes without a structure.
     Bytes(&'a [u8]),
 }
@@ -69,21 +86,32 @@ pub enum Value<'a> {
 /// The fields of one record, in the order that the route's format was given.
 #[derive(Clone, Copy, Debug)]
 pub struct Row<'a> {
-    payload: &'a [u8],
+    text: &'a [u8],
     spans: &'a [Span],
+    change: Change,
 }
 
 impl<'a> Row<'a> {
-    /// A row over `payload`; every span must lie inside it.
-    pub fn new(payload: &'a [u8], spans: &'a [Span]) -> Self {
-        Self { payload, spans }
+    /// A row over `text`; every span must lie inside it.
+    pub fn new(text: &'a [u8], spans: &'a [Span], change: Change) -> Self {
+        Self { text, spans, change }
+    }
+
+    /// What the record does to the row.
+    pub fn change(&self) -> Change {
+        self.change
+    }
+
+    /// What the spans point into.
+    pub fn text(&self) -> &'a [u8] {
+        self.text
     }
 
     /// The value of field `index`; `Absent` if there is no such field.
     #[inline]
     pub fn get(&self, index: usize) -> Value<'a> {
         let Some(span) = self.spans.get(index) else { return Value::Absent };
-        let text = || self.payload.get(span.start as usize..span.end as usize).unwrap_or_default();
+        let text = || self.text.get(span.start as usize..span.end as usize).unwrap_or_default();
         match span.kind {
             Kind::Absent => Value::Absent,
             Kind::Null => Value::Null,
@@ -93,12 +121,8 @@ impl<'a> Row<'a> {
             Kind::Text => Value::Text { raw: text(), escaped: false },
             Kind::EscapedText => Value::Text { raw: text(), escaped: true },
             Kind::Nested => Value::Nested(text()),
+            Kind::Plain => Value::Plain(text()),
             Kind::Bytes => Value::Bytes(text()),
         }
-    }
-
-    /// The whole payload.
-    pub fn payload(&self) -> &'a [u8] {
-        self.payload
     }
 }

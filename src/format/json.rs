@@ -16,7 +16,7 @@ use super::Format;
 use crate::{
     record::Record,
     rejection::{Reason, Rejection},
-    row::{Kind, Span},
+    row::{Change, Kind, Span},
 };
 
 /// Reads the top-level fields of a JSON object.
@@ -24,6 +24,8 @@ use crate::{
 /// The whole payload is checked, strictly as RFC 8259: what gets through can be stored as `json`.
 /// Of a field that comes twice the last one counts, as in `jsonb`. Half a surrogate pair (`\ud800`)
 /// is grammatically a string; it is refused where it is used as text.
+///
+/// A tombstone deletes the row whose key fields are in the record's key, if that is a JSON object.
 #[derive(Debug)]
 pub struct JsonFormat {
     fields: Fields,
@@ -97,16 +99,23 @@ impl JsonFormat {
 }
 
 impl Format for JsonFormat {
-    fn decode(&mut self, record: &Record<'_>, spans: &mut [Span]) -> Result<(), Rejection> {
+    fn decode(&mut self, record: &Record<'_>, spans: &mut [Span]) -> Result<Change, Rejection> {
+        spans.fill(Span::ABSENT);
         let Some(payload) = record.value else {
-            return Err(Rejection::record(
-                Reason::Tombstone,
-                "the record is a tombstone (no payload)",
-            ));
+            let key = record.key.unwrap_or_default();
+            if check_size(key).is_err() || self.object(key, spans).is_err() {
+                // A key of another kind has no fields.
+                spans.fill(Span::ABSENT);
+            }
+            return Ok(Change::Delete);
         };
         check_size(payload)?;
-        spans.fill(Span::ABSENT);
-        self.object(payload, spans).map_err(|fault| rejection(payload, fault))
+        self.object(payload, spans).map_err(|fault| rejection(payload, fault))?;
+        Ok(Change::Put)
+    }
+
+    fn text<'a>(&'a self, record: &Record<'a>) -> &'a [u8] {
+        record.value.or(record.key).unwrap_or_default()
     }
 }
 

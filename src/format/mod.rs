@@ -6,17 +6,27 @@ mod raw;
 pub use json::JsonFormat;
 pub use raw::RawFormat;
 
-use crate::{record::Record, rejection::Rejection, row::Span};
+use crate::{
+    record::Record,
+    rejection::Rejection,
+    row::{Change, Span},
+};
 
 /// Decodes the payload of a record into the fields that the targets of its route ask for.
 ///
 /// One value serves one partition thread, so it may learn from what it has seen (the order of the
 /// fields, say).
 pub trait Format: Send {
-    /// Finds the fields of `record`; writes one span for each field that was asked for, in that
-    /// order, and overwrites the whole of `spans`.
+    /// Finds the fields of `record` and what it does; writes one span for each field that was asked
+    /// for, in that order, and overwrites the whole of `spans`.
     ///
     /// # Errors
     /// When the payload as a whole is not in this format. `spans` is then unspecified.
-    fn decode(&mut self, record: &Record<'_>, spans: &mut [Span]) -> Result<(), Rejection>;
+    fn decode(&mut self, record: &Record<'_>, spans: &mut [Span]) -> Result<Change, Rejection>;
+
+    /// What the spans of the last record point into: its payload, where a format has not made
+    /// another text of it.
+    fn text<'a>(&'a self, record: &Record<'a>) -> &'a [u8] {
+        record.value.unwrap_or_default()
+    }
 }

@@ -4,7 +4,7 @@ use super::{Format, json::check_size};
 use crate::{
     record::Record,
     rejection::Rejection,
-    row::{Kind, Span},
+    row::{Change, Kind, Span},
 };
 
 /// Takes the payload as it is: a row with one field, [`RawFormat::FIELD`].
@@ -26,16 +26,18 @@ impl RawFormat {
 }
 
 impl Format for RawFormat {
-    fn decode(&mut self, record: &Record<'_>, spans: &mut [Span]) -> Result<(), Rejection> {
+    fn decode(&mut self, record: &Record<'_>, spans: &mut [Span]) -> Result<Change, Rejection> {
         spans.fill(Span::ABSENT);
-        let Some(span) = self.place.and_then(|place| spans.get_mut(place)) else { return Ok(()) };
+        let Some(span) = self.place.and_then(|place| spans.get_mut(place)) else {
+            return Ok(Change::Put);
+        };
         let Some(payload) = record.value else {
             span.kind = Kind::Null;
-            return Ok(());
+            return Ok(Change::Put);
         };
         check_size(payload)?;
         *span = Span { kind: Kind::Bytes, start: 0, end: payload.len() as u32 };
-        Ok(())
+        Ok(Change::Put)
     }
 }
 
@@ -61,7 +63,7 @@ mod tests {
         let mut spans = [Span::ABSENT; 2];
         let mut format = RawFormat::new(&["value".to_owned(), "other".to_owned()]);
         format.decode(&record(Some(b"\xff\0")), &mut spans).unwrap();
-        let row = Row::new(b"\xff\0", &spans);
+        let row = Row::new(b"\xff\0", &spans, Change::Put);
         assert_eq!(row.get(0), Value::Bytes(b"\xff\0"));
         assert_eq!(row.get(1), Value::Absent);
     }
@@ -70,6 +72,6 @@ mod tests {
     fn a_tombstone_is_null() {
         let mut spans = [Span::ABSENT];
         RawFormat::new(&["value".to_owned()]).decode(&record(None), &mut spans).unwrap();
-        assert_eq!(Row::new(b"", &spans).get(0), Value::Null);
+        assert_eq!(Row::new(b"", &spans, Change::Put).get(0), Value::Null);
     }
 }

@@ -48,7 +48,7 @@ struct OffsetEncoder;
 
 impl Encoder for OffsetEncoder {
     fn layout(&self, row: &Row<'_>) -> Layout {
-        Layout(row.payload().len() as u64 % 2)
+        Layout(row.text().len() as u64 % 2)
     }
 
     fn encode(

@@ -109,6 +109,11 @@ pub trait Target: Send + Sync {
 /// Turns rows into the bytes that the sink's writer sends. A sink that has no use for them, because
 /// it drops the rows or works on the records that the batch has kept, takes everything as it is.
 pub trait Encoder: Send {
+    /// Whether a row may also be deleted; else a tombstone becomes a dead letter.
+    fn takes_deletes(&self) -> bool {
+        false
+    }
+
     /// The set of columns that this row carries; rows of one layout travel together.
     fn layout(&self, _row: &Row<'_>) -> Layout {
         Layout::default()

@@ -6,7 +6,7 @@ use serde_json::value::RawValue;
 use tidegate::{
     format::{Format, JsonFormat, RawFormat},
     record::Record,
-    row::{Row, Span, Value},
+    row::{Change, Row, Span, Value},
     sink::{Target as _, ndjson::NdjsonSink, postgres::column::ColumnType},
 };
 
@@ -46,7 +46,7 @@ pub(crate) fn json() -> Try {
             return;
         }
         assert!(is_object && depth(input) <= MAX_DEPTH, "took what is no JSON object");
-        let row = Row::new(input, &spans);
+        let row = Row::new(input, &spans, Change::Put);
         // serde_json refuses keys with half a surrogate pair, which are nobody's name here.
         let Ok(known) = serde_json::from_slice::<BTreeMap<String, &RawValue>>(input) else {
             return;
@@ -84,7 +84,8 @@ fn text(value: Value<'_>) -> Option<Vec<u8>> {
             assert_eq!(escaped, raw.contains(&b'\\'));
             Some([b"\"", raw, b"\""].concat())
         }
-        Value::Number(text) | Value::Nested(text) | Value::Bytes(text) => Some(text.to_vec()),
+        Value::Number(text) | Value::Nested(text) => Some(text.to_vec()),
+        Value::Bytes(_) | Value::Plain(_) => unreachable!("not in JSON"),
     }
 }
 
@@ -95,7 +96,7 @@ pub(crate) fn raw() -> Try {
     Box::new(move |input| {
         let mut spans = [Span::ABSENT];
         format.decode(&record(input), &mut spans).unwrap();
-        let row = Row::new(input, &spans);
+        let row = Row::new(input, &spans, Change::Put);
         assert_eq!(row.get(0), Value::Bytes(input));
         for encoding in &mut encodings {
             let field = encoding.encode(&record(input), &row);
@@ -112,7 +113,7 @@ pub(crate) fn ndjson() -> Try {
     let mut out = Vec::new();
     Box::new(move |input| {
         out.clear();
-        let row = Row::new(input, &[]);
+        let row = Row::new(input, &[], Change::Put);
         let encoded = encoder.encode(&record(input), &row, Default::default(), &mut out);
         assert_eq!(encoded.is_ok(), std::str::from_utf8(input).is_ok());
         if encoded.is_err() {
@@ -143,7 +144,7 @@ pub(crate) fn detect() -> Try {
             if format.decode(&record(sample), &mut spans).is_err() {
                 continue;
             }
-            let row = Row::new(sample, &spans);
+            let row = Row::new(sample, &spans, Change::Put);
             for (index, encoding) in encodings.iter_mut().enumerate() {
                 let taken = encoding.try_encode(&record(sample), &row);
                 if let Err(rejection) = taken {

@@ -5,7 +5,7 @@ use tidegate::{
     format::{Format, JsonFormat},
     record::{Headers, Record},
     rejection::Rejection,
-    row::{Row, Span},
+    row::{Change, Row, Span},
     sink::postgres::{
         column::{Column, ColumnType, EpochUnit, Feed, Metadata},
         encode::{RowEncoder, rows},
@@ -192,7 +192,7 @@ fn values(types: &[ColumnType]) -> Try {
             payload = [b"{\"v\":", &text[..], b"}"].concat();
             format.decode(&record(&payload), &mut spans).expect("a string is a value");
         }
-        let row = Row::new(&payload, &spans);
+        let row = Row::new(&payload, &spans, Change::Put);
         for encoding in &mut encodings {
             encoding.encode(&record(&payload), &row);
         }
@@ -264,7 +264,7 @@ pub(crate) fn metadata() -> Try {
             headers: Some(&headers),
         };
         for (metadata, encoding) in &mut encodings {
-            let field = encoding.encode(&record, &Row::new(input, &[]));
+            let field = encoding.encode(&record, &Row::new(input, &[], Change::Put));
             if let (Headers, ColumnType::Json, Some(object)) =
                 (*metadata, encoding.column_type, field)
             {

@@ -11,7 +11,7 @@ use stack::Client;
 use tidegate::{
     format::{Format, JsonFormat},
     record::Record,
-    row::{Row, Span},
+    row::{Change, Row, Span},
     sink::postgres::{
         column::{Column, ColumnType, Feed, Metadata},
         encode::{HEADER, RowEncoder, TRAILER},
@@ -81,8 +81,8 @@ impl Values {
             let record = record(values.json.len() as i64, payload.as_bytes());
             let mut spans = [Span::ABSENT];
             let decoded = format.decode(&record, &mut spans);
-            let taken = decoded.and_then(|()| {
-                let row = Row::new(payload.as_bytes(), &spans);
+            let taken = decoded.and_then(|change| {
+                let row = Row::new(payload.as_bytes(), &spans, change);
                 encoder.encode(&record, &row, encoder.absent(&row), &mut values.encoded)
             });
             accepted += usize::from(taken.is_ok());
@@ -250,7 +250,7 @@ fn defaults_and_nulls_are_where_insert_would_put_them() {
         let mut spans = [Span::ABSENT; COLUMNS.len()];
         let record = record(n as i64, payload.as_bytes());
         format.decode(&record, &mut spans).unwrap();
-        let row = Row::new(payload.as_bytes(), &spans);
+        let row = Row::new(payload.as_bytes(), &spans, Change::Put);
         let layout = encoder.absent(&row);
         encoder.encode(&record, &row, layout, &mut batch.segment(layout).bytes).unwrap();
         batch.segment(layout).rows += 1;

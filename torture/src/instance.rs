@@ -101,7 +101,8 @@ impl Drop for Instance {
     }
 }
 
-/// Lanes of a status that break the law consumed = written + dead-lettered + in flight, and those
+/// Lanes of a status that break the law consumed = written + coalesced + filtered +
+/// dead-lettered + in flight, and those
 /// with something in flight.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Lanes {
@@ -115,14 +116,13 @@ impl Lanes {
         let lanes = status.get("lanes").and_then(Value::as_array);
         for lane in lanes.into_iter().flatten() {
             let count = |key: &str| lane.get(key).and_then(Value::as_u64);
-            let counts = ["consumed", "written", "dead_lettered", "in_flight"].map(count);
-            match counts {
-                [Some(consumed), Some(written), Some(dead_lettered), Some(in_flight)]
-                    if consumed == written + dead_lettered + in_flight =>
-                {
-                    found.in_flight += usize::from(in_flight > 0);
-                }
-                _ => found.unbalanced.push(lane.to_string()),
+            let parts =
+                ["written", "coalesced", "filtered", "dead_lettered", "in_flight"].map(count);
+            let sum: Option<u64> = parts.into_iter().sum();
+            if sum.is_none() || sum != count("consumed") {
+                found.unbalanced.push(lane.to_string());
+            } else {
+                found.in_flight += usize::from(count("in_flight") > Some(0));
             }
         }
         found
@@ -134,7 +134,7 @@ mod tests {
     use super::*;
 
     fn lane(consumed: u64, written: u64, dead_lettered: u64, in_flight: u64) -> Value {
-        serde_json::json!({"consumed": consumed, "written": written,
+        serde_json::json!({"consumed": consumed, "written": written, "coalesced": 0, "filtered": 0,
                            "dead_lettered": dead_lettered, "in_flight": in_flight})
     }
 

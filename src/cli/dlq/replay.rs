@@ -136,8 +136,8 @@ impl End {
             headers: Some(&headers as &dyn Headers),
         };
         let decoded = self.decoder.decode(&record);
-        let spans = decoded.as_ref().map(|()| self.decoder.spans());
-        intake::take(batch, self.encoder.as_mut(), true, &record, spans);
+        let row = decoded.as_ref().map(|()| self.decoder.row(&record));
+        intake::take(batch, self.encoder.as_mut(), true, &record, row);
         let version = letter.version.clone();
         batch.replayed.push(Replayed { offset: entry.offset, version });
         Ok(())

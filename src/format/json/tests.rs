@@ -23,7 +23,7 @@ fn format(fields: &[&str]) -> JsonFormat {
 
 fn decode(payload: &[u8]) -> Result<[Span; FIELDS.len()], Rejection> {
     let mut spans = [Span::ABSENT; FIELDS.len()];
-    format(&FIELDS).decode(&record(Some(payload)), &mut spans).map(|()| spans)
+    format(&FIELDS).decode(&record(Some(payload)), &mut spans).map(|_| spans)
 }
 
 fn fault(payload: &[u8]) -> String {
@@ -36,7 +36,7 @@ fn fault(payload: &[u8]) -> String {
 fn fields_are_found_with_their_kinds() {
     let payload = r#" { "x" : [1,{"a":2}] , "a" : -1.5e+3 ,"long_field_name":"q\"", "é":null } "#;
     let spans = decode(payload.as_bytes()).unwrap();
-    let row = Row::new(payload.as_bytes(), &spans);
+    let row = Row::new(payload.as_bytes(), &spans, Change::Put);
     assert_eq!(row.get(0), Value::Number(b"-1.5e+3"));
     assert_eq!(row.get(1), Value::Absent);
     assert_eq!(row.get(2), Value::Text { raw: br#"q\""#, escaped: true });
@@ -46,7 +46,7 @@ fn fields_are_found_with_their_kinds() {
 #[test]
 fn the_last_of_two_equal_keys_counts() {
     let spans = decode(br#"{"a":1,"b":2,"a":{"b":3}}"#).unwrap();
-    let row = Row::new(br#"{"a":1,"b":2,"a":{"b":3}}"#, &spans);
+    let row = Row::new(br#"{"a":1,"b":2,"a":{"b":3}}"#, &spans, Change::Put);
     assert_eq!(row.get(0), Value::Nested(br#"{"b":3}"#));
     assert_eq!(row.get(1), Value::Number(b"2"));
 }
@@ -84,7 +84,7 @@ fn fields_are_found_in_any_order_and_after_another_order() {
             .collect();
         let payload = format!("{{{}}}", members.join(","));
         format.decode(&record(Some(payload.as_bytes())), &mut spans).unwrap();
-        let row = Row::new(payload.as_bytes(), &spans);
+        let row = Row::new(payload.as_bytes(), &spans, Change::Put);
         for i in 0..names.len() {
             assert_eq!(row.get(i), Value::Number(i.to_string().as_bytes()));
         }
@@ -102,9 +102,21 @@ fn a_field_that_is_left_out_is_absent_though_the_last_record_had_it() {
 }
 
 #[test]
-fn a_tombstone_is_no_row() {
-    let rejection = format(&FIELDS).decode(&record(None), &mut []).unwrap_err();
-    assert_eq!(rejection.reason, Reason::Tombstone);
+fn a_tombstone_deletes_the_row_of_its_key() {
+    let found = |key: &'static [u8]| {
+        let tombstone = Record { key: Some(key), ..record(None) };
+        let mut format = format(&FIELDS);
+        let mut spans = [Span { kind: Kind::True, ..Span::ABSENT }; FIELDS.len()];
+        let change = format.decode(&tombstone, &mut spans).unwrap();
+        assert_eq!(change, Change::Delete);
+        let row = Row::new(format.text(&tombstone), &spans, change);
+        format!("{:?} {:?}", row.get(0), row.get(1))
+    };
+    assert_eq!(found(br#"{"a":7,"k":8}"#), format!("{:?} Absent", Value::Number(b"7")));
+    // A key that is no object has no fields, also where it begins like one.
+    assert_eq!(found(br#"{"a":7,"#), "Absent Absent");
+    assert_eq!(found(b"7"), "Absent Absent");
+    assert_eq!(format(&FIELDS).decode(&record(None), &mut []).unwrap(), Change::Delete);
 }
 
 #[test]
@@ -325,13 +337,14 @@ fn agrees_with_serde_json(format: &mut JsonFormat, payload: &[u8]) -> Result<(),
         return Ok(());
     };
     prop_assert!(ours.is_ok(), "{:?}, but serde_json accepts", ours);
-    let row = Row::new(payload, &spans);
+    let row = Row::new(payload, &spans, Change::Put);
     for (index, name) in FIELDS.iter().enumerate() {
         let text = match row.get(index) {
             Value::Absent => None,
             Value::Null => Some(b"null".to_vec()),
             Value::Bool(value) => Some(value.to_string().into_bytes()),
-            Value::Number(text) | Value::Nested(text) | Value::Bytes(text) => Some(text.to_vec()),
+            Value::Number(text) | Value::Nested(text) => Some(text.to_vec()),
+            Value::Bytes(_) | Value::Plain(_) => unreachable!("not in JSON"),
             Value::Text { raw, escaped } => {
                 prop_assert_eq!(escaped, raw.contains(&b'\\'));
                 Some([b"\"", raw, b"\""].concat())

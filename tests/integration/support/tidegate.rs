@@ -250,7 +250,7 @@ impl Tidegate {
     }
 
     /// Waits until nothing is in flight, then holds every lane to the law
-    /// consumed = written + dead-lettered + in flight.
+    /// consumed = written + coalesced + filtered + dead-lettered + in flight.
     pub(crate) fn assert_conservation(&mut self) -> Counts {
         eventually("nothing in flight and nothing unaccounted for", || {
             let status = self.status();
@@ -260,14 +260,19 @@ impl Tidegate {
                 let counts = Counts {
                     consumed: count("consumed"),
                     written: count("written"),
+                    coalesced: count("coalesced"),
+                    filtered: count("filtered"),
                     dead_lettered: count("dead_lettered"),
                 };
-                let settled = counts.written + counts.dead_lettered;
+                let passed_over = counts.coalesced + counts.filtered;
+                let settled = counts.written + passed_over + counts.dead_lettered;
                 if count("in_flight") > 0 || counts.consumed != settled {
                     return Err(lane.to_string());
                 }
                 sum.consumed += counts.consumed;
                 sum.written += counts.written;
+                sum.coalesced += counts.coalesced;
+                sum.filtered += counts.filtered;
                 sum.dead_lettered += counts.dead_lettered;
             }
             Ok(sum)
@@ -298,6 +303,8 @@ impl Tidegate {
 pub(crate) struct Counts {
     pub(crate) consumed: u64,
     pub(crate) written: u64,
+    pub(crate) coalesced: u64,
+    pub(crate) filtered: u64,
     pub(crate) dead_lettered: u64,
 }
 

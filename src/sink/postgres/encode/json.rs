@@ -1,6 +1,6 @@
 //! `json` and `jsonb`: the text as it stands in the payload.
 
-use super::{bad_escape, decimal::Decimal, numeric, put, put_with, refuse, show};
+use super::{bad_escape, decimal::Decimal, numeric, put, put_with, refuse, show, text};
 use crate::{
     format::json::{check, find_break, validate},
     rejection::{Reason, Rejection},
@@ -17,6 +17,10 @@ pub(super) fn encode(value: Value<'_>, out: &mut Vec<u8>) -> Result<(), Rejectio
     match value {
         Value::Text { raw, .. } => put_with(out, |out| {
             put_string(raw, out);
+            Ok(())
+        }),
+        Value::Plain(text) => put_with(out, |out| {
+            put_text(text, out);
             Ok(())
         }),
         Value::Bytes(bytes) => {
@@ -38,6 +42,11 @@ pub(super) fn encode_binary(value: Value<'_>, out: &mut Vec<u8>) -> Result<(), R
                 put_string(raw, out);
                 return Ok(());
             }
+            Value::Plain(text) => {
+                text::check_characters(text)?;
+                put_text(text, out);
+                return Ok(());
+            }
             Value::Bytes(bytes) => {
                 check_grammar(bytes)?;
                 check_contents(bytes)?;
@@ -50,6 +59,26 @@ pub(super) fn encode_binary(value: Value<'_>, out: &mut Vec<u8>) -> Result<(), R
     })
 }
 
+/// Appends `text`, which is UTF-8, as a JSON string.
+pub(super) fn put_text(text: &[u8], out: &mut Vec<u8>) {
+    out.push(b'"');
+    for &byte in text {
+        match byte {
+            b'"' | b'\\' => out.extend_from_slice(&[b'\\', byte]),
+            b'\n' => out.extend_from_slice(br"\n"),
+            b'\r' => out.extend_from_slice(br"\r"),
+            b'\t' => out.extend_from_slice(br"\t"),
+            0..0x20 => {
+                let low = char::from_digit(u32::from(byte & 15), 16).unwrap_or('0') as u8;
+                out.extend_from_slice(&[b'\\', b'u', b'0', b'0', b'0' + (byte >> 4), low]);
+            }
+            _ => out.push(byte),
+        }
+    }
+    out.push(b'"');
+}
+
+/// Appends a string that is in the notation of JSON already.
 fn put_string(raw: &[u8], out: &mut Vec<u8>) {
     out.push(b'"');
     out.extend_from_slice(raw);

@@ -3,7 +3,8 @@
 use std::ops::Range;
 
 use super::{
-    EncoderError, Scratch, null, number, numeric, put, refuse, text, time, type_name, value,
+    EncoderError, Scratch, json::put_text, null, number, numeric, put, refuse, text, time,
+    type_name, value,
 };
 use crate::{
     record::{Headers, Record},
@@ -112,7 +113,7 @@ impl HeaderList {
         self.entries.clear();
         let Some(headers) = headers else { return };
         headers.for_each(&mut |name, value| {
-            let name = append(&mut self.text, |text| put_json_string(name, text));
+            let name = append(&mut self.text, |text| put_text(name.as_bytes(), text));
             let value = append(&mut self.text, |text| put_json_value(value, text));
             self.entries.push((name, value));
         });
@@ -181,7 +182,7 @@ fn put_json_value(value: Option<&[u8]>, out: &mut Vec<u8>) {
     match value {
         None => out.extend_from_slice(b"null"),
         Some(bytes) => match std::str::from_utf8(bytes) {
-            Ok(text) if !bytes.contains(&0) => put_json_string(text, out),
+            Ok(text) if !bytes.contains(&0) => put_text(text.as_bytes(), out),
             _ => {
                 out.push(b'"');
                 put_base64(bytes, out);
@@ -189,24 +190,6 @@ fn put_json_value(value: Option<&[u8]>, out: &mut Vec<u8>) {
             }
         },
     }
-}
-
-fn put_json_string(text: &str, out: &mut Vec<u8>) {
-    out.push(b'"');
-    for byte in text.bytes() {
-        match byte {
-            b'"' | b'\\' => out.extend_from_slice(&[b'\\', byte]),
-            b'\n' => out.extend_from_slice(br"\n"),
-            b'\r' => out.extend_from_slice(br"\r"),
-            b'\t' => out.extend_from_slice(br"\t"),
-            0..0x20 => {
-                let low = char::from_digit(u32::from(byte & 15), 16).unwrap_or('0') as u8;
-                out.extend_from_slice(&[b'\\', b'u', b'0', b'0', b'0' + (byte >> 4), low]);
-            }
-            _ => out.push(byte),
-        }
-    }
-    out.push(b'"');
 }
 
 fn put_base64(bytes: &[u8], out: &mut Vec<u8>) {

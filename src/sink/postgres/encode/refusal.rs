@@ -39,7 +39,8 @@ pub(super) fn show(value: Value<'_>) -> Cow<'_, [u8]> {
         Value::Null => Cow::Borrowed(b"null"),
         Value::Bool(true) => Cow::Borrowed(b"true"),
         Value::Bool(false) => Cow::Borrowed(b"false"),
-        Value::Number(text) | Value::Nested(text) | Value::Bytes(text) => Cow::Borrowed(text),
+        Value::Number(text) | Value::Nested(text) => Cow::Borrowed(text),
+        Value::Plain(text) | Value::Bytes(text) => Cow::Borrowed(text),
         Value::Text { raw, .. } => Cow::Borrowed(raw),
     }
 }

@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::{
     format::{Format, JsonFormat},
-    row::{Kind, Span},
+    row::{Change, Kind, Span},
     sink::postgres::column::EpochUnit,
 };
 
@@ -58,7 +58,7 @@ fn encode_row(columns: Vec<Column>, payload: &[u8]) -> Result<Vec<Option<Vec<u8>
     let names: Vec<String> = ('v'..='z').map(String::from).collect();
     let mut spans = vec![Span::ABSENT; names.len()];
     JsonFormat::new(names).decode(&record(payload), &mut spans).unwrap();
-    let row = Row::new(payload, &spans);
+    let row = Row::new(payload, &spans, Change::Put);
     let mut encoder = RowEncoder::new(columns).unwrap();
     let absent = encoder.absent(&row);
     let mut out = b"before".to_vec();
@@ -97,7 +97,7 @@ fn encode_bytes(column_type: ColumnType, bytes: &[u8]) -> Result<Vec<u8>, Reject
     let spans = [Span { kind: Kind::Bytes, start: 0, end: bytes.len() as u32 }];
     let mut encoder = RowEncoder::new(vec![column(column_type)]).unwrap();
     let mut out = Vec::new();
-    let row = Row::new(bytes, &spans);
+    let row = Row::new(bytes, &spans, Change::Put);
     encoder.encode(&record(bytes), &row, Layout::default(), &mut out)?;
     Ok(fields(&out)[0][0].clone().expect("not NULL"))
 }
@@ -133,7 +133,9 @@ fn a_row_is_its_count_and_its_fields_with_their_lengths() {
     .unwrap();
     let spans = [Span { kind: Kind::Number, start: 0, end: 2 }];
     let mut out = Vec::new();
-    encoder.encode(&record(b""), &Row::new(b"42", &spans), Layout::default(), &mut out).unwrap();
+    encoder
+        .encode(&record(b""), &Row::new(b"42", &spans, Change::Put), Layout::default(), &mut out)
+        .unwrap();
     assert_eq!(out, b"\0\x02\0\0\0\x04\0\0\0\x2a\0\0\0\x0242");
     assert_eq!(HEADER, *b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0");
     assert_eq!(TRAILER, [0xff, 0xff]);
@@ -173,7 +175,7 @@ fn an_absent_field_is_left_to_the_default_and_null_is_not() {
 
     let encoder = RowEncoder::new(columns).unwrap();
     let spans = [Span::ABSENT, Span::ABSENT, Span { kind: Kind::True, start: 0, end: 0 }];
-    let absent = encoder.absent(&Row::new(b"", &spans));
+    let absent = encoder.absent(&Row::new(b"", &spans, Change::Put));
     assert_ne!(absent, Layout::default());
     let names: Vec<_> = encoder.columns_for(absent).map(|column| column.name.as_str()).collect();
     assert_eq!(names, ["c", "d2"]);
@@ -184,7 +186,7 @@ fn an_absent_field_is_left_to_the_default_and_null_is_not() {
 fn more_than_64_defaults_are_refused_at_the_start() {
     let default = Column { has_default: true, ..column(ColumnType::Int4) };
     let encoder = RowEncoder::new(vec![default.clone(); 64]).unwrap();
-    let absent = encoder.absent(&Row::new(b"", &[]));
+    let absent = encoder.absent(&Row::new(b"", &[], Change::Put));
     assert_eq!(encoder.columns_for(absent).count(), 0);
     let error = RowEncoder::new(vec![default; 65]).unwrap_err();
     assert_eq!(error, EncoderError::TooManyDefaults { count: 65 });
@@ -201,7 +203,7 @@ fn rows_are_found_again_one_by_one() {
     for text in ["", "a", "bcd"] {
         let start = out.len();
         let spans = [Span { kind: Kind::Text, start: 0, end: text.len() as u32 }];
-        let row = Row::new(text.as_bytes(), &spans);
+        let row = Row::new(text.as_bytes(), &spans, Change::Put);
         encoder.encode(&record(b""), &row, Layout::default(), &mut out).unwrap();
         expected.push(start..out.len());
     }
@@ -315,7 +317,7 @@ proptest! {
                 false => Span { kind: kinds[kind], start: b, end: a },
             })
             .collect();
-        let row = Row::new(&payload, &spans);
+        let row = Row::new(&payload, &spans, Change::Put);
         let count = columns.len();
         let mut encoder = RowEncoder::new(columns).unwrap();
         let absent = encoder.absent(&row);

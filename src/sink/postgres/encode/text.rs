@@ -26,7 +26,7 @@ pub(super) fn encode(
             unescape(raw, out).map_err(|bad| bad_escape(bad, raw))?;
             check_length(out.get(start..).unwrap_or_default(), max_chars)
         }),
-        Value::Bytes(bytes) => {
+        Value::Bytes(bytes) | Value::Plain(bytes) => {
             check_characters(bytes)?;
             check_length(bytes, max_chars)?;
             put(bytes, out)

@@ -1,5 +1,5 @@
 use super::*;
-use crate::{record::Headers, sink::postgres::column::Metadata as M};
+use crate::{record::Headers, row::Change, sink::postgres::column::Metadata as M};
 
 const TEXT: ColumnType = ColumnType::Text { max_chars: None };
 
@@ -21,7 +21,7 @@ fn encode_metadata(
     let column = Column { feed: Feed::Metadata(metadata), ..column(column_type) };
     let mut encoder = RowEncoder::new(vec![column]).unwrap();
     let mut out = Vec::new();
-    encoder.encode(record, &Row::new(b"", &[]), Layout::default(), &mut out)?;
+    encoder.encode(record, &Row::new(b"", &[], Change::Put), Layout::default(), &mut out)?;
     Ok(fields(&out).remove(0).remove(0))
 }
 
