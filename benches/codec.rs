@@ -105,8 +105,8 @@ fn record(payload: &str) -> Record<'_> {
 fn codec(criterion: &mut Criterion) {
     let orders = orders();
     let columns = columns();
-    let names = columns.iter().map(|column| column.name.clone()).collect();
-    let mut format = JsonFormat::new(names);
+    let names: Vec<_> = columns.iter().map(|column| column.name.as_str().into()).collect();
+    let mut format = JsonFormat::new(&names);
     let mut encoder = RowEncoder::new(columns).expect("the columns can be encoded");
     let mut spans = [Span::ABSENT; 9];
     let mut out = Vec::new();

@@ -16,6 +16,7 @@ use crate::{
     error::{Error, ErrorKind},
     memory::Memory,
     route::{Context, Route, RouteTarget, target_name},
+    selector::Selector,
     shutdown::Shutdown,
     sink::{Flushed, Sink, ndjson::NdjsonSink, null::NullSink, postgres::PostgresSink},
     source::{
@@ -182,7 +183,7 @@ impl Engine {
         feeds: &BTreeMap<String, Feed>,
     ) -> Result<Route, Error> {
         let mut targets = Vec::new();
-        let mut fields: Vec<String> = Vec::new();
+        let mut selectors: Vec<Selector> = Vec::new();
         for configured in &route.to {
             let Some(feed) = feeds.get(&configured.sink) else {
                 return Err(Error::software(format!("no sink {}", configured.sink)));
@@ -190,9 +191,9 @@ impl Engine {
             let mut samples = || self.source(&route.source)?.sample(&route.topics, SAMPLE_RECORDS);
             let dead_letters = self.dead_letter_topic(route, configured)?;
             let target = feed.sink.open(configured, &mut samples, dead_letters)?;
-            for field in target.fields() {
-                if !fields.contains(&field) {
-                    fields.push(field);
+            for selector in target.selectors() {
+                if !selectors.contains(&selector) {
+                    selectors.push(selector);
                 }
             }
             let name = target_name(&configured.sink, target.as_ref());
@@ -200,7 +201,7 @@ impl Engine {
         }
         Ok(Route {
             topics: route.topics.clone(),
-            fields,
+            selectors,
             format: route.format,
             max_record_bytes: route.max_record_bytes,
             max_dead_letter_percent: route.max_dead_letter_percent as u64,

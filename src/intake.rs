@@ -11,6 +11,7 @@ use crate::{
     record::Record,
     rejection::{Reason, Rejection},
     row::{Change, Row, Span},
+    selector::Selector,
     sink::Encoder,
 };
 
@@ -23,14 +24,14 @@ pub(crate) struct Decoder {
 }
 
 impl Decoder {
-    /// A decoder for rows of `fields`; a record of more than `max_record_bytes` is not decoded. A new
+    /// A decoder for rows of `selectors`; a record of more than `max_record_bytes` is not decoded. A new
     /// format is one line here.
-    pub(crate) fn new(format: FormatKind, fields: &[String], max_record_bytes: usize) -> Self {
+    pub(crate) fn new(format: FormatKind, selectors: &[Selector], max_record_bytes: usize) -> Self {
         let format: Box<dyn Format> = match format {
-            FormatKind::Json => Box::new(JsonFormat::new(fields.to_vec())),
-            FormatKind::Raw => Box::new(RawFormat::new(fields)),
+            FormatKind::Json => Box::new(JsonFormat::new(selectors)),
+            FormatKind::Raw => Box::new(RawFormat::new(selectors)),
         };
-        let spans = vec![Span::ABSENT; fields.len()];
+        let spans = vec![Span::ABSENT; selectors.len()];
         Self { format, spans, change: Change::Put, max_record_bytes }
     }
 

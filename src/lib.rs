@@ -41,6 +41,7 @@ pub mod record;
 pub mod rejection;
 pub mod route;
 pub mod row;
+pub mod selector;
 pub mod shutdown;
 pub mod sink;
 pub mod source;

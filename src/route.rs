@@ -14,6 +14,7 @@ use crate::{
     lane_feed::LaneFeed,
     memory::Memory,
     partition::{Partition, PartitionParts},
+    selector::Selector,
     shutdown::Shutdown,
     sink::{Flushed, Group, Target},
     status::Status,
@@ -60,8 +61,8 @@ pub(crate) fn target_name(sink: &str, target: &dyn Target) -> Arc<str> {
 pub struct Route {
     /// Topics; for an ndjson source its own name.
     pub topics: Vec<String>,
-    /// The fields that the targets ask for: a record is decoded into these, once.
-    pub fields: Vec<String>,
+    /// What the targets ask for: a record is decoded into these, once.
+    pub selectors: Vec<Selector>,
     /// How payloads are read.
     pub format: FormatKind,
     /// A larger record is dead-lettered undecoded.
@@ -127,7 +128,7 @@ impl Route {
                 start.position,
                 sender.clone(),
             ));
-            let encoder = target.target.encoder(&self.fields)?;
+            let encoder = target.target.encoder(&self.selectors)?;
             let keeps_originals = target.target.may_refuse();
             feeds.push(LaneFeed::new(
                 Arc::clone(&lane),
@@ -141,7 +142,7 @@ impl Route {
         lanes.iter().for_each(|lane| context.status.add_lane(lane));
         let stop = Arc::new(Stop::default());
         let partition = Partition::new(PartitionParts {
-            decoder: Decoder::new(self.format, &self.fields, self.max_record_bytes),
+            decoder: Decoder::new(self.format, &self.selectors, self.max_record_bytes),
             lanes: feeds,
             acknowledgements,
             stop: Arc::clone(&stop),

@@ -13,7 +13,7 @@ use crate::{
     error::Error,
     memory::Memory,
     shutdown::Shutdown,
-    sink::postgres::{PostgresSink, catalog},
+    sink::postgres::{PostgresSink, catalog, mapping::Mapping},
     source::kafka::KafkaSource,
 };
 
@@ -126,9 +126,9 @@ fn check_table(sink: &PostgresSink, target: &Target) -> Result<String, Error> {
     let Some(name) = &target.table else { return Ok(String::new()) };
     match sink.table(name)? {
         Some(table) => {
-            let (columns, fields) = catalog::feed(&table, &target.columns)?;
+            let Mapping { columns, selectors } = Mapping::new(&table, &target.columns)?;
             let shown = table.display();
-            Ok(format!("{shown}, {} columns fed from {} fields", columns.len(), fields.len()))
+            Ok(format!("{shown}, {} columns fed from {} fields", columns.len(), selectors.len()))
         }
         None if target.on_missing_table == OnMissingTable::Create => Ok(format!(
             "{} is missing and will be made from the records",

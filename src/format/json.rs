@@ -2,10 +2,14 @@
 
 mod escape;
 mod fields;
+mod pointer;
+mod rest;
 mod scanner;
 mod words;
 
 use fields::Fields;
+use pointer::Path;
+use rest::Rest;
 use scanner::{Malformed, Scanner};
 
 pub(crate) use escape::{BadEscape, check, unescape};
@@ -17,9 +21,13 @@ use crate::{
     record::Record,
     rejection::{Reason, Rejection},
     row::{Change, Kind, Span},
+    selector::Selector,
 };
 
-/// Reads the top-level fields of a JSON object.
+/// A larger payload is refused.
+const MAX_BYTES: usize = 1 << 30;
+
+/// Reads the fields of a JSON object.
 ///
 /// The whole payload is checked, strictly as RFC 8259: what gets through can be stored as `json`.
 /// Of a field that comes twice the last one counts, as in `jsonb`. Half a surrogate pair (`\ud800`)
@@ -28,14 +36,47 @@ use crate::{
 /// A tombstone deletes the row whose key fields are in the record's key, if that is a JSON object.
 #[derive(Debug)]
 pub struct JsonFormat {
+    /// The top-level names that something depends on.
     fields: Fields,
+    /// For each of them, the span that its value goes to.
+    places: Vec<Option<usize>>,
+    /// For each of them, the ways into its value.
+    paths: Vec<Vec<Path>>,
+    rests: Vec<Rest>,
+    /// The payload with the rests behind it, if there are rests.
+    text: Vec<u8>,
     key: Vec<u8>,
 }
 
 impl JsonFormat {
-    /// A format that finds `fields`; each name once.
-    pub fn new(fields: Vec<String>) -> Self {
-        Self { fields: Fields::new(&fields), key: Vec::new() }
+    /// A format that answers `selectors`; each once.
+    pub fn new(selectors: &[Selector]) -> Self {
+        let mut names: Vec<String> = Vec::new();
+        let known = selectors.iter().flat_map(|selector| match selector {
+            Selector::Rest { except } => except.iter().map(String::as_str).collect(),
+            _ => Vec::from_iter(selector.head()),
+        });
+        for name in known {
+            if !names.iter().any(|known| known == name) {
+                names.push(name.to_owned());
+            }
+        }
+        let fields = Fields::new(&names);
+        let mut places = vec![None; names.len()];
+        let mut paths: Vec<Vec<Path>> = names.iter().map(|_| Vec::new()).collect();
+        let mut rests = Vec::new();
+        for (place, selector) in selectors.iter().enumerate() {
+            let head = selector.head().and_then(|name| fields.find(name.as_bytes()));
+            match (selector, head) {
+                (Selector::Field(_), Some(head)) => places[head] = Some(place),
+                (Selector::Pointer(pointer), Some(head)) => {
+                    paths[head].push(Path::new(place, pointer));
+                }
+                (Selector::Rest { except }, _) => rests.push(Rest::new(place, &fields, except)),
+                _ => {}
+            }
+        }
+        Self { fields, places, paths, rests, text: Vec::new(), key: Vec::new() }
     }
 
     fn object(&mut self, payload: &[u8], spans: &mut [Span]) -> Result<(), Malformed> {
@@ -48,14 +89,16 @@ impl JsonFormat {
         let mut previous = None;
         loop {
             scanner.expect(b'"', "a field name in quotes")?;
+            let start = scanner.position() - 1;
             let field = self.key(&mut scanner, previous)?;
             scanner.skip_space();
             let value = scanner.value(1)?;
             if let Some(field) = field {
-                if let Some(span) = spans.get_mut(field) {
-                    *span = value;
-                }
+                self.put(field, payload, value, spans)?;
                 previous = Some(field);
+            }
+            for rest in &mut self.rests {
+                rest.offer(field, scanner.since(start));
             }
             scanner.skip_space();
             if scanner.skip_byte(b',') {
@@ -66,6 +109,39 @@ impl JsonFormat {
             }
             return Err(scanner.fault("',' or '}'"));
         }
+    }
+
+    /// Notes the value of a field where it is wanted.
+    #[inline(always)]
+    fn put(
+        &mut self,
+        field: usize,
+        payload: &[u8],
+        value: Span,
+        spans: &mut [Span],
+    ) -> Result<(), Malformed> {
+        let place = self.places.get(field).copied().flatten();
+        if let Some(span) = place.and_then(|place| spans.get_mut(place)) {
+            *span = value;
+        }
+        for path in self.paths.get(field).into_iter().flatten() {
+            if let Some(span) = spans.get_mut(path.place) {
+                *span = path.follow(payload, value, &mut self.key)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Finds the selected values of the object `payload`.
+    fn select(&mut self, payload: &[u8], spans: &mut [Span]) -> Result<(), Malformed> {
+        self.rests.iter_mut().for_each(Rest::clear);
+        self.object(payload, spans)?;
+        if !self.rests.is_empty() {
+            self.text.clear();
+            self.text.extend_from_slice(payload);
+            self.rests.iter().for_each(|rest| rest.finish(&mut self.text, spans));
+        }
+        Ok(())
     }
 
     /// Reads a key whose opening quote has been skipped, and its colon; the field of that name, if there is one.
@@ -103,27 +179,31 @@ impl Format for JsonFormat {
         spans.fill(Span::ABSENT);
         let Some(payload) = record.value else {
             let key = record.key.unwrap_or_default();
-            if check_size(key).is_err() || self.object(key, spans).is_err() {
+            if check_size(key).is_err() || self.select(key, spans).is_err() {
                 // A key of another kind has no fields.
                 spans.fill(Span::ABSENT);
             }
             return Ok(Change::Delete);
         };
         check_size(payload)?;
-        self.object(payload, spans).map_err(|fault| rejection(payload, fault))?;
+        self.select(payload, spans).map_err(|fault| rejection(payload, fault))?;
         Ok(Change::Put)
     }
 
     fn text<'a>(&'a self, record: &Record<'a>) -> &'a [u8] {
-        record.value.or(record.key).unwrap_or_default()
+        match self.rests.is_empty() {
+            true => record.value.or(record.key).unwrap_or_default(),
+            false => &self.text,
+        }
     }
 }
 
 pub(super) fn check_size(payload: &[u8]) -> Result<(), Rejection> {
-    if u32::try_from(payload.len()).is_ok() {
+    // With a rest beside it, which is no larger, positions still have 32 bits.
+    if payload.len() <= MAX_BYTES {
         return Ok(());
     }
-    let message = format!("the payload has {} bytes, more than {}", payload.len(), u32::MAX);
+    let message = format!("the payload has {} bytes, more than {MAX_BYTES}", payload.len());
     Err(Rejection::record(Reason::TooLarge, message))
 }
 

@@ -5,6 +5,7 @@ use crate::{
     record::Record,
     rejection::Rejection,
     row::{Change, Kind, Span},
+    selector::Selector,
 };
 
 /// Takes the payload as it is: a row with one field, [`RawFormat::FIELD`].
@@ -19,9 +20,9 @@ impl RawFormat {
     /// The name of the only field.
     pub const FIELD: &'static str = "value";
 
-    /// Gives the payload where `fields` names [`RawFormat::FIELD`]; the other fields are absent.
-    pub fn new(fields: &[String]) -> Self {
-        Self { place: fields.iter().position(|field| field == Self::FIELD) }
+    /// Gives the payload where `selectors` has [`RawFormat::FIELD`]; everything else is absent.
+    pub fn new(selectors: &[Selector]) -> Self {
+        Self { place: selectors.iter().position(|s| s.field() == Some(Self::FIELD)) }
     }
 }
 
@@ -61,7 +62,7 @@ mod tests {
     #[test]
     fn the_payload_is_the_only_field() {
         let mut spans = [Span::ABSENT; 2];
-        let mut format = RawFormat::new(&["value".to_owned(), "other".to_owned()]);
+        let mut format = RawFormat::new(&["value".into(), "other".into()]);
         format.decode(&record(Some(b"\xff\0")), &mut spans).unwrap();
         let row = Row::new(b"\xff\0", &spans, Change::Put);
         assert_eq!(row.get(0), Value::Bytes(b"\xff\0"));
@@ -71,7 +72,7 @@ mod tests {
     #[test]
     fn a_tombstone_is_null() {
         let mut spans = [Span::ABSENT];
-        RawFormat::new(&["value".to_owned()]).decode(&record(None), &mut spans).unwrap();
+        RawFormat::new(&["value".into()]).decode(&record(None), &mut spans).unwrap();
         assert_eq!(Row::new(b"", &spans, Change::Put).get(0), Value::Null);
     }
 }

@@ -10,6 +10,7 @@ use crate::{
     error::Error,
     lane::Outcome,
     record::Record,
+    selector::Selector,
     source::kafka::DeadLetterTopic,
     status::SinkStatus,
     watchdog::Heart,
@@ -67,7 +68,7 @@ impl Target for HandlerSink {
         true
     }
 
-    fn encoder(&self, _fields: &[String]) -> Result<Box<dyn Encoder>, Error> {
+    fn encoder(&self, _selectors: &[Selector]) -> Result<Box<dyn Encoder>, Error> {
         Ok(Box::new(self.clone()))
     }
 }

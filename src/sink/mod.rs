@@ -18,6 +18,7 @@ use crate::{
     record::Record,
     rejection::Rejection,
     row::Row,
+    selector::Selector,
     source::kafka::DeadLetterTopic,
     status::SinkStatus,
     watchdog::Heart,
@@ -86,8 +87,8 @@ pub trait Target: Send + Sync {
         String::new()
     }
 
-    /// The fields of the record that its columns are fed from.
-    fn fields(&self) -> Vec<String> {
+    /// What it asks of each record.
+    fn selectors(&self) -> Vec<Selector> {
         Vec::new()
     }
 
@@ -97,8 +98,8 @@ pub trait Target: Send + Sync {
         false
     }
 
-    /// An encoder for one lane. `fields` are the fields of the route's rows, in order.
-    fn encoder(&self, fields: &[String]) -> Result<Box<dyn Encoder>, Error>;
+    /// An encoder for one lane. `selectors` are what the route's rows hold, in order.
+    fn encoder(&self, selectors: &[Selector]) -> Result<Box<dyn Encoder>, Error>;
 
     /// The checkpoints, if this target keeps the position of its lanes itself (exactly-once).
     fn checkpoints(&self) -> Option<&dyn Checkpoints> {

@@ -21,6 +21,7 @@ use crate::{
     record::Record,
     rejection::{Reason, Rejection},
     row::Row,
+    selector::Selector,
     source::kafka::DeadLetterTopic,
     status::SinkStatus,
     watchdog::Heart,
@@ -131,7 +132,7 @@ impl Target for NdjsonSink {
         TargetId(0)
     }
 
-    fn encoder(&self, _fields: &[String]) -> Result<Box<dyn Encoder>, Error> {
+    fn encoder(&self, _selectors: &[Selector]) -> Result<Box<dyn Encoder>, Error> {
         Ok(Box::new(self.clone()))
     }
 }

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use super::{Encoder, Flushed, Sink, Target, TargetId, WriteError, Writer};
 use crate::{
-    config, detect::Sample, error::Error, lane::Outcome, source::kafka::DeadLetterTopic,
-    status::SinkStatus, watchdog::Heart,
+    config, detect::Sample, error::Error, lane::Outcome, selector::Selector,
+    source::kafka::DeadLetterTopic, status::SinkStatus, watchdog::Heart,
 };
 
 /// The sink, its only target, and its encoder and writer: none has anything to hold.
@@ -32,7 +32,7 @@ impl Target for NullSink {
         TargetId(0)
     }
 
-    fn encoder(&self, _fields: &[String]) -> Result<Box<dyn Encoder>, Error> {
+    fn encoder(&self, _selectors: &[Selector]) -> Result<Box<dyn Encoder>, Error> {
         Ok(Box::new(Self))
     }
 }

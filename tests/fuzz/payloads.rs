@@ -7,6 +7,7 @@ use tidegate::{
     format::{Format, JsonFormat, RawFormat},
     record::Record,
     row::{Change, Row, Span, Value},
+    selector::Selector,
     sink::{Target as _, ndjson::NdjsonSink, postgres::column::ColumnType},
 };
 
@@ -34,7 +35,7 @@ pub(crate) fn record(value: &[u8]) -> Record<'_> {
 /// Takes what serde_json takes as an object, and finds the same fields in it.
 pub(crate) fn json() -> Try {
     // It learns from one input for the next.
-    let mut format = JsonFormat::new(FIELDS.map(str::to_owned).to_vec());
+    let mut format = JsonFormat::new(&FIELDS.map(Selector::from));
     Box::new(move |input| {
         let mut spans = [Span::ABSENT; FIELDS.len()];
         let decoded = format.decode(&record(input), &mut spans);
@@ -91,7 +92,7 @@ fn text(value: Value<'_>) -> Option<Vec<u8>> {
 
 /// Bytes as they are, into every type.
 pub(crate) fn raw() -> Try {
-    let mut format = RawFormat::new(&["value".to_owned()]);
+    let mut format = RawFormat::new(&["value".into()]);
     let mut encodings = values::all(&values::TYPES);
     Box::new(move |input| {
         let mut spans = [Span::ABSENT];
@@ -132,13 +133,13 @@ pub(crate) fn detect() -> Try {
         let samples: Vec<Vec<u8>> =
             input.split(|byte| *byte == b'\n').map(<[u8]>::to_vec).collect();
         let fields = tidegate::detect::detect(&samples);
-        let names: Vec<String> = fields.iter().map(|field| field.name.clone()).collect();
+        let names: Vec<Selector> = fields.iter().map(|field| field.name.as_str().into()).collect();
         let types = fields.iter().map(|field| column_type(field.sql_type));
         let mut encodings: Vec<Encoding> = types
             .enumerate()
             .map(|(index, column_type)| Encoding::new(column_type, None, index))
             .collect();
-        let mut format = JsonFormat::new(names);
+        let mut format = JsonFormat::new(&names);
         let mut spans = vec![Span::ABSENT; fields.len()];
         for sample in &samples {
             if format.decode(&record(sample), &mut spans).is_err() {

@@ -182,7 +182,7 @@ pub(crate) fn all(types: &[ColumnType]) -> Vec<Encoding> {
 
 /// The input as a JSON value, or else as a string, in columns of `types`.
 fn values(types: &[ColumnType]) -> Try {
-    let mut format = JsonFormat::new(vec!["v".to_owned()]);
+    let mut format = JsonFormat::new(&["v".into()]);
     let mut encodings = all(types);
     Box::new(move |input| {
         let mut spans = [Span::ABSENT];

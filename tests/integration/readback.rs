@@ -72,7 +72,7 @@ impl Values {
             Column { epoch_unit: case.unit, ..column("v", case.column_type, Feed::Field(0)) },
         ])
         .unwrap();
-        let mut format = JsonFormat::new(vec!["v".to_owned()]);
+        let mut format = JsonFormat::new(&["v".into()]);
         let mut values = Self { json: Vec::new(), taken: Vec::new(), encoded: HEADER.to_vec() };
         let mut accepted = 0;
         while accepted < quota {
@@ -237,7 +237,7 @@ fn defaults_and_nulls_are_where_insert_would_put_them() {
     });
     let offset = column("n", ColumnType::Int4, Feed::Metadata(Metadata::Offset));
     let mut encoder = RowEncoder::new(columns.chain([offset]).collect()).unwrap();
-    let mut format = JsonFormat::new(COLUMNS.iter().map(|(name, ..)| (*name).to_owned()).collect());
+    let mut format = JsonFormat::new(&COLUMNS.map(|(name, ..)| name.into()));
     let (mut batch, mut dice, mut payloads) =
         (tidegate::batch::Batch::new(0), dice::Dice::new(1), Vec::new());
     for n in 0..ROWS {

@@ -97,9 +97,9 @@ impl End {
             || Err(Error::config("the target's table is missing, and `dlq replay` makes none"));
         // Letters that are refused again stay in the table, also where new ones go to a topic.
         let target = store.sink.open(configured, &mut samples, None)?;
-        let fields = target.fields();
-        let decoder = Decoder::new(route.format, &fields, route.max_record_bytes);
-        let encoder = target.encoder(&fields)?;
+        let selectors = target.selectors();
+        let decoder = Decoder::new(route.format, &selectors, route.max_record_bytes);
+        let encoder = target.encoder(&selectors)?;
         let way = Way {
             group: store.config.sources[&route.source].group(&route.source),
             topic: topic.to_owned(),

@@ -38,6 +38,11 @@ impl Fields {
         fields
     }
 
+    /// How many names there are.
+    pub(super) fn len(&self) -> usize {
+        self.names.len()
+    }
+
     /// The field that followed `previous` last time (`None`: that came first), with its key and the
     /// colon as they stand after the opening quote.
     #[inline]

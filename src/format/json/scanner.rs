@@ -63,6 +63,21 @@ impl<'a> Scanner<'a> {
         Self { bytes, at: 0 }
     }
 
+    /// A scanner at byte `at`.
+    pub(super) fn new_at(bytes: &'a [u8], at: usize) -> Self {
+        Self { bytes, at }
+    }
+
+    /// Where it is.
+    pub(super) fn position(&self) -> usize {
+        self.at
+    }
+
+    /// The bytes from `start` up to here.
+    pub(super) fn since(&self, start: usize) -> &'a [u8] {
+        self.bytes.get(start..self.at).unwrap_or_default()
+    }
+
     /// The next byte; 0, which is no token of JSON, at the end.
     #[inline]
     pub(super) fn peek(&self) -> u8 {

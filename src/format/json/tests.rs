@@ -1,7 +1,12 @@
+use std::sync::Arc;
+
 use proptest::prelude::*;
 
 use super::*;
-use crate::row::{Row, Value};
+use crate::{
+    row::{Row, Value},
+    selector::Pointer,
+};
 
 const FIELDS: [&str; 4] = ["a", "b", "long_field_name", "é"];
 
@@ -18,7 +23,7 @@ fn record(payload: Option<&[u8]>) -> Record<'_> {
 }
 
 fn format(fields: &[&str]) -> JsonFormat {
-    JsonFormat::new(fields.iter().map(|&field| field.to_owned()).collect())
+    JsonFormat::new(&fields.iter().map(|&field| field.into()).collect::<Vec<_>>())
 }
 
 fn decode(payload: &[u8]) -> Result<[Span; FIELDS.len()], Rejection> {
@@ -75,7 +80,7 @@ fn what_was_learnt_of_a_name_with_a_quote_lets_nothing_through() {
 #[test]
 fn fields_are_found_in_any_order_and_after_another_order() {
     let names: Vec<String> = (0..100).map(|i| format!("field_{i}_{}", "x".repeat(i % 7))).collect();
-    let mut format = JsonFormat::new(names.clone());
+    let mut format = format(&names.iter().map(String::as_str).collect::<Vec<_>>());
     let mut spans = vec![Span::ABSENT; names.len()];
     for step in [1, 99, 37, 1, 3] {
         let members: Vec<String> = (0..names.len())
@@ -441,4 +446,73 @@ fn half_a_surrogate_pair_is_no_character() {
         assert!(matches!(unescape(raw.as_bytes(), &mut Vec::new()), Err(BadEscape::Surrogate(_))));
         assert!(matches!(check(raw.as_bytes()), Err(BadEscape::Surrogate(_))));
     }
+}
+
+fn selected(selectors: &[Selector], payload: &str) -> Vec<String> {
+    let mut format = JsonFormat::new(selectors);
+    let mut spans = vec![Span::ABSENT; selectors.len()];
+    let record = record(Some(payload.as_bytes()));
+    let change = format.decode(&record, &mut spans).unwrap();
+    let row = Row::new(format.text(&record), &spans, change);
+    let show = |value| match value {
+        Value::Number(text) | Value::Nested(text) | Value::Text { raw: text, .. } => {
+            String::from_utf8(text.to_vec()).unwrap()
+        }
+        other => format!("{other:?}"),
+    };
+    (0..selectors.len()).map(|index| show(row.get(index))).collect()
+}
+
+fn pointer(text: &str) -> Selector {
+    Selector::Pointer(Pointer::parse(text).unwrap())
+}
+
+fn rest(except: &[&str]) -> Selector {
+    let except = except.iter().map(|&name| name.to_owned()).collect();
+    Selector::Rest { except: Arc::new(except) }
+}
+
+#[test]
+fn pointers_lead_into_objects_and_arrays() {
+    let payload =
+        r#"{"x":{"y":[10, {"z":"deep"}], "a/b":1, "q\"":2, "y2":{}}, "e":[], "s":"text"}"#;
+    for (path, value) in [
+        ("/x/y/1/z", "deep"),
+        ("/x/y/0", "10"),
+        ("/x/a~1b", "1"),
+        ("/x/q\"", "2"),
+        ("/x/y2", "{}"),
+        ("/x/y", r#"[10, {"z":"deep"}]"#),
+        ("/s", "text"),
+        ("/x/y/2", "Absent"),
+        ("/x/y/01", "Absent"),
+        ("/x/y/-", "Absent"),
+        ("/x/no", "Absent"),
+        ("/x/y2/no", "Absent"),
+        ("/e/0", "Absent"),
+        ("/s/0", "Absent"),
+        ("/no/x", "Absent"),
+    ] {
+        assert_eq!(selected(&[pointer(path)], payload), [value], "{path}");
+    }
+}
+
+#[test]
+fn a_field_may_be_wanted_as_a_whole_and_in_parts() {
+    let selectors = [pointer("/x/b"), "x".into(), pointer("/x/a"), "a".into()];
+    let found = selected(&selectors, r#"{"x":{"a":1,"b":2,"a":3},"a":4}"#);
+    assert_eq!(found, ["2", r#"{"a":1,"b":2,"a":3}"#, "3", "4"]);
+    // The last of two equal fields counts, also for what is not in it.
+    assert_eq!(selected(&selectors, r#"{"x":{"a":1,"b":2},"x":{"b":5}}"#)[2], "Absent");
+}
+
+#[test]
+fn the_rest_is_what_nobody_knows_as_it_stands() {
+    let selectors = ["a".into(), rest(&["a", "skipped"]), pointer("/n/x"), rest(&["n"])];
+    let found = selected(&selectors, r#"{"skipped":0,"b" : "q\"", "n":{"x":7},"a":1,"é":[1, 2]}"#);
+    assert_eq!(found[0], "1");
+    assert_eq!(found[1], r#"{"b" : "q\"","n":{"x":7},"é":[1, 2]}"#);
+    assert_eq!(found[2], "7");
+    assert_eq!(found[3], r#"{"skipped":0,"b" : "q\"","a":1,"é":[1, 2]}"#);
+    assert_eq!(selected(&selectors, r#"{"a":1,"skipped":2}"#)[1], "Absent");
 }

@@ -1,15 +1,10 @@
 //! The table as the catalog shows it: the table is the schema.
 
-use std::collections::BTreeMap;
-
 use deadpool_postgres::Object;
 
-use super::{
-    column::{Column, ColumnType, Feed},
-    sqlstate::PgError,
-};
+use super::{column::ColumnType, sqlstate::PgError};
 use crate::{
-    config::{ColumnFeed, TableName},
+    config::TableName,
     error::{Error, ErrorKind},
 };
 
@@ -200,64 +195,6 @@ fn column_type(name: &str, typmod: i32, built_in: bool) -> Option<ColumnType> {
     })
 }
 
-/// Decides what feeds each column, by the target's `columns` and else by name. Gives the columns
-/// to write and the fields that they want, in the order of [`Feed::Field`].
-///
-/// # Errors
-/// Names a column that is configured but not there, or that has a type without an encoder.
-pub fn feed(
-    table: &Table,
-    configured: &BTreeMap<String, ColumnFeed>,
-) -> Result<(Vec<Column>, Vec<String>), Error> {
-    let shown = table.display();
-    for name in configured.keys() {
-        if !table.columns.iter().any(|column| column.name == *name) {
-            let known: Vec<&str> = table.columns.iter().map(|c| c.name.as_str()).collect();
-            let hint = nearest(name, &known).map_or_else(
-                || format!("; it has {}", known.join(", ")),
-                |near| format!("; did you mean `{near}`?"),
-            );
-            return Err(Error::config(format!("table {shown} has no column `{name}`{hint}")));
-        }
-    }
-    let mut fields: Vec<String> = Vec::new();
-    let mut columns = Vec::new();
-    for column in &table.columns {
-        let mut field = |name: &str| match fields.iter().position(|known| known == name) {
-            Some(index) => Feed::Field(index),
-            None => {
-                fields.push(name.to_owned());
-                Feed::Field(fields.len() - 1)
-            }
-        };
-        let (feed, epoch_unit) = match configured.get(&column.name) {
-            Some(ColumnFeed::Skip) => continue,
-            Some(ColumnFeed::Metadata(metadata)) => (Feed::Metadata(*metadata), None),
-            Some(ColumnFeed::Field { name, epoch }) => (field(name), *epoch),
-            None => (field(&column.name), None),
-        };
-        let Some(column_type) = column.column_type else {
-            return Err(Error::config(format!(
-                "column {} of {shown} has type {}, which has no encoder yet; leave it out with \
-                 columns.{} = {{ skip = true }}",
-                column.name, column.type_name, column.name
-            )));
-        };
-        columns.push(Column {
-            name: column.name.clone(),
-            column_type,
-            not_null: column.not_null,
-            has_default: column.has_default,
-            epoch_unit,
-            feed,
-        });
-    }
-    if columns.is_empty() {
-        return Err(Error::config(format!("table {shown} has no column to write")));
-    }
-    Ok((columns, fields))
-}
-
 /// The known name that is most like `name`, if one is like it.
 pub fn nearest<'a>(name: &str, known: &[&'a str]) -> Option<&'a str> {
     known
@@ -294,28 +231,5 @@ mod tests {
         );
         assert_eq!(column_type("numeric", -1, true), Some(ColumnType::Numeric { limits: None }));
         assert_eq!(column_type("bool", -1, false), None);
-    }
-
-    #[test]
-    fn a_column_that_is_not_there_gets_the_likely_one() {
-        let column = |name: &str| CatalogColumn {
-            name: name.to_owned(),
-            type_name: "text".to_owned(),
-            column_type: Some(ColumnType::Text { max_chars: None }),
-            not_null: false,
-            has_default: false,
-        };
-        let table = Table {
-            oid: 0,
-            schema: "public".to_owned(),
-            name: "orders".to_owned(),
-            columns: vec![column("customer_id"), column("note")],
-        };
-        let configured = BTreeMap::from([("custmer_id".to_owned(), ColumnFeed::Skip)]);
-        let error = feed(&table, &configured).unwrap_err();
-        assert_eq!(
-            error.message,
-            "table public.orders has no column `custmer_id`; did you mean `customer_id`?"
-        );
     }
 }

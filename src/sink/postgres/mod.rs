@@ -8,6 +8,7 @@ pub mod ddl;
 pub mod dead_letters;
 pub mod encode;
 mod flush;
+pub mod mapping;
 mod row_fault;
 mod session;
 pub mod sqlstate;

@@ -7,6 +7,7 @@ use super::{
     column::{Column, Feed},
     connect,
     encode::RowEncoder,
+    mapping::Mapping,
     sqlstate::{Fault, PgError},
 };
 use crate::{
@@ -16,6 +17,7 @@ use crate::{
     record::Record,
     rejection::{Reason, Rejection},
     row::Row,
+    selector::Selector,
     sink::{Checkpoints, Claimant, Encoder, Found, Standing, Target, TargetId, WriteError},
     source::kafka::DeadLetterTopic,
 };
@@ -25,7 +27,7 @@ pub(crate) struct PgTarget {
     pub(crate) id: TargetId,
     pub(crate) table: catalog::Table,
     columns: Vec<Column>,
-    fields: Vec<String>,
+    selectors: Vec<Selector>,
     /// The columns' types as they were when the encoder was made.
     pub(super) types: String,
     layouts: RowEncoder,
@@ -44,7 +46,7 @@ impl PgTarget {
         shared: Arc<Shared>,
         types: impl FnOnce(u32, &[&str]) -> Result<String, Error>,
     ) -> Result<Self, Error> {
-        let (columns, fields) = catalog::feed(&table, &target.columns)?;
+        let Mapping { columns, selectors } = Mapping::new(&table, &target.columns)?;
         let layouts = encoder(&table, columns.clone())?;
         let names: Vec<&str> = columns.iter().map(|column| column.name.as_str()).collect();
         let types = types(table.oid, &names)?;
@@ -53,7 +55,7 @@ impl PgTarget {
             id,
             table,
             columns,
-            fields,
+            selectors,
             types,
             layouts,
             exactly_once,
@@ -112,20 +114,20 @@ impl Target for PgTarget {
         self.table.display()
     }
 
-    fn fields(&self) -> Vec<String> {
-        self.fields.clone()
+    fn selectors(&self) -> Vec<Selector> {
+        self.selectors.clone()
     }
 
     fn may_refuse(&self) -> bool {
         true
     }
 
-    fn encoder(&self, fields: &[String]) -> Result<Box<dyn Encoder>, Error> {
+    fn encoder(&self, selectors: &[Selector]) -> Result<Box<dyn Encoder>, Error> {
         let mut columns = self.columns.clone();
         for column in &mut columns {
             if let Feed::Field(index) = &mut column.feed {
-                // The route's rows hold the fields of all its targets.
-                let place = fields.iter().position(|field| *field == self.fields[*index]);
+                // The route's rows hold what all its targets ask for.
+                let place = selectors.iter().position(|known| *known == self.selectors[*index]);
                 *index = place.ok_or_else(|| {
                     Error::software(format!("the route does not decode field {}", column.name))
                 })?;

@@ -10,6 +10,7 @@ use super::*;
 use crate::{
     format::{Format, JsonFormat},
     row::{Change, Kind, Span},
+    selector::Selector,
     sink::postgres::column::EpochUnit,
 };
 
@@ -55,9 +56,9 @@ fn fields(encoded: &[u8]) -> Vec<Vec<Option<Vec<u8>>>> {
 
 /// Encodes `columns` from `payload`, decoded as JSON with the fields `v`, `w`, `x`...
 fn encode_row(columns: Vec<Column>, payload: &[u8]) -> Result<Vec<Option<Vec<u8>>>, Rejection> {
-    let names: Vec<String> = ('v'..='z').map(String::from).collect();
+    let names: Vec<Selector> = ["v", "w", "x", "y", "z"].map(Selector::from).to_vec();
     let mut spans = vec![Span::ABSENT; names.len()];
-    JsonFormat::new(names).decode(&record(payload), &mut spans).unwrap();
+    JsonFormat::new(&names).decode(&record(payload), &mut spans).unwrap();
     let row = Row::new(payload, &spans, Change::Put);
     let mut encoder = RowEncoder::new(columns).unwrap();
     let absent = encoder.absent(&row);

@@ -1,0 +1,55 @@
+//! The fields that nobody asked for.
+
+use std::collections::BTreeSet;
+
+use super::fields::Fields;
+use crate::row::{Kind, Span};
+
+/// Gathers the unknown fields of a record as one object.
+#[derive(Debug)]
+pub(super) struct Rest {
+    /// The span that the object goes to.
+    place: usize,
+    /// Of the fields that the format looks for, those that are known here.
+    known: Vec<bool>,
+    /// The object, without its closing bracket; empty if there is no field.
+    object: Vec<u8>,
+}
+
+impl Rest {
+    pub(super) fn new(place: usize, fields: &Fields, except: &BTreeSet<String>) -> Self {
+        let mut known = vec![false; fields.len()];
+        for name in except {
+            if let Some(field) = fields.find(name.as_bytes()).and_then(|f| known.get_mut(f)) {
+                *field = true;
+            }
+        }
+        Self { place, known, object: Vec::new() }
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.object.clear();
+    }
+
+    /// Takes the text of one member, key and value, if it is unknown.
+    pub(super) fn offer(&mut self, field: Option<usize>, member: &[u8]) {
+        if field.and_then(|field| self.known.get(field)) == Some(&true) {
+            return;
+        }
+        self.object.push(if self.object.is_empty() { b'{' } else { b',' });
+        self.object.extend_from_slice(member);
+    }
+
+    /// Appends the object to `text`, and marks it.
+    pub(super) fn finish(&self, text: &mut Vec<u8>, spans: &mut [Span]) {
+        if self.object.is_empty() {
+            return;
+        }
+        let start = text.len() as u32;
+        text.extend_from_slice(&self.object);
+        text.push(b'}');
+        if let Some(span) = spans.get_mut(self.place) {
+            *span = Span { kind: Kind::Nested, start, end: text.len() as u32 };
+        }
+    }
+}
