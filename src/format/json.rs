@@ -43,6 +43,8 @@ pub struct JsonFormat {
     /// For each of them, the ways into its value.
     paths: Vec<Vec<Path>>,
     rests: Vec<Rest>,
+    /// Whether there are only fields, so that a name's number is its span's.
+    is_plain: bool,
     /// The payload with the rests behind it, if there are rests.
     text: Vec<u8>,
     key: Vec<u8>,
@@ -76,10 +78,16 @@ impl JsonFormat {
                 _ => {}
             }
         }
-        Self { fields, places, paths, rests, text: Vec::new(), key: Vec::new() }
+        let is_plain = selectors.iter().all(|selector| selector.field().is_some());
+        Self { fields, places, paths, rests, is_plain, text: Vec::new(), key: Vec::new() }
     }
 
-    fn object(&mut self, payload: &[u8], spans: &mut [Span]) -> Result<(), Malformed> {
+    /// Reads the object; `PLAIN` is known beforehand, so that the usual way has nothing to look up.
+    fn object<const PLAIN: bool>(
+        &mut self,
+        payload: &[u8],
+        spans: &mut [Span],
+    ) -> Result<(), Malformed> {
         let mut scanner = Scanner::new(payload);
         scanner.expect(b'{', "a JSON object")?;
         scanner.skip_space();
@@ -94,11 +102,14 @@ impl JsonFormat {
             scanner.skip_space();
             let value = scanner.value(1)?;
             if let Some(field) = field {
-                self.put(field, payload, value, spans)?;
+                match PLAIN {
+                    true => spans.get_mut(field).into_iter().for_each(|span| *span = value),
+                    false => self.put(field, payload, value, spans)?,
+                }
                 previous = Some(field);
             }
-            for rest in &mut self.rests {
-                rest.offer(field, scanner.since(start));
+            if !PLAIN {
+                self.rests.iter_mut().for_each(|rest| rest.offer(field, scanner.since(start)));
             }
             scanner.skip_space();
             if scanner.skip_byte(b',') {
@@ -112,7 +123,6 @@ impl JsonFormat {
     }
 
     /// Notes the value of a field where it is wanted.
-    #[inline(always)]
     fn put(
         &mut self,
         field: usize,
@@ -134,8 +144,11 @@ impl JsonFormat {
 
     /// Finds the selected values of the object `payload`.
     fn select(&mut self, payload: &[u8], spans: &mut [Span]) -> Result<(), Malformed> {
+        if self.is_plain {
+            return self.object::<true>(payload, spans);
+        }
         self.rests.iter_mut().for_each(Rest::clear);
-        self.object(payload, spans)?;
+        self.object::<false>(payload, spans)?;
         if !self.rests.is_empty() {
             self.text.clear();
             self.text.extend_from_slice(payload);
