@@ -39,6 +39,7 @@ fn columns() -> Vec<Column> {
         has_default: false,
         epoch_unit: None,
         feed: Feed::Field(index),
+        fallback: None,
     })
     .collect()
 }

@@ -7,6 +7,7 @@
 
 mod environment;
 mod error;
+mod feed;
 mod node;
 mod overrides;
 mod quantity;
@@ -30,6 +31,7 @@ use std::{
 
 pub use environment::Environment;
 pub use error::ConfigError;
+pub use feed::{ColumnFeed, Constant};
 pub(crate) use quantity::parse_duration;
 pub use route::{FormatKind, Route};
 pub use secret::Secret;
@@ -37,7 +39,7 @@ pub use settings::{Admin, Batch, Log, LogFormat, Memory, Shutdown};
 pub use sink::{NdjsonSink, PostgresSink, Sink};
 pub use source::{KafkaSource, NdjsonSource, Source, Start};
 pub use table_name::TableName;
-pub use target::{ColumnFeed, DeadLetters, Delivery, OnMissingTable, Target, WriteMode};
+pub use target::{DeadLetters, Delivery, OnMissingTable, Target, WriteMode};
 
 use error::{Origin, Problem, suggestion};
 use node::{Node, Value};

@@ -5,13 +5,12 @@ use std::collections::BTreeMap;
 use super::{
     Ends,
     error::suggestion,
+    feed::{self, ColumnFeed},
     reader::{Entry, Table},
     route::read_topic,
     sink::Sink,
     table_name::{TableName, is_identifier},
 };
-use crate::sink::postgres::column::{EpochUnit, Metadata};
-
 /// One place that a route writes to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Target {
@@ -78,40 +77,11 @@ pub enum DeadLetters {
     Topic(String),
 }
 
-/// What feeds a column.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ColumnFeed {
-    /// `{ field = "ts", epoch = "ms" }`
-    Field {
-        /// The record's field.
-        name: String,
-        /// What a number means in a date or time column: `s`, `ms`, `us` or `ns`. Default: none.
-        epoch: Option<EpochUnit>,
-    },
-    /// `{ metadata = "offset" }`: a fact about the record.
-    Metadata(Metadata),
-    /// `{ skip = true }`: the column is left to its default.
-    Skip,
-}
-
 const DELIVERIES: [(&str, Delivery); 2] =
     [("exactly-once", Delivery::ExactlyOnce), ("at-least-once", Delivery::AtLeastOnce)];
 
 const ON_MISSING_TABLE: [(&str, OnMissingTable); 2] =
     [("fail", OnMissingTable::Fail), ("create", OnMissingTable::Create)];
-
-const METADATA: [(&str, Metadata); 7] = [
-    ("topic", Metadata::Topic),
-    ("partition", Metadata::Partition),
-    ("offset", Metadata::Offset),
-    ("timestamp", Metadata::Timestamp),
-    ("key", Metadata::Key),
-    ("headers", Metadata::Headers),
-    ("payload", Metadata::Payload),
-];
-
-const EPOCH_UNITS: [(&str, EpochUnit); 4] =
-    [("s", EpochUnit::S), ("ms", EpochUnit::Ms), ("us", EpochUnit::Us), ("ns", EpochUnit::Ns)];
 
 const TABLE_EXPECTED: &str = "`table` or `schema.table`";
 
@@ -171,7 +141,7 @@ fn postgres(table: &mut Table<'_>) -> Option<Target> {
         if !is_identifier(column) {
             entry.fail("no column can have this name; expected 1 to 63 bytes without quotes");
         }
-        Some((column.to_owned(), read_feed(column, entry)?))
+        Some((column.to_owned(), feed::read(column, entry)?))
     });
     Some(Target {
         sink: String::new(),
@@ -214,44 +184,4 @@ fn read_dead_letters(entry: Entry<'_>) -> Option<DeadLetters> {
     let topic = table.require("topic", "a topic of the source's cluster");
     table.finish();
     read_topic(&topic?).map(DeadLetters::Topic)
-}
-
-fn read_feed(column: &str, entry: Entry<'_>) -> Option<ColumnFeed> {
-    let whole = entry.clone();
-    if entry.node.entries().is_none() {
-        entry.expected("one of `{ field = \"...\" }`, `{ metadata = \"...\" }`, `{ skip = true }`");
-        return None;
-    }
-    let mut table = entry.table()?;
-    let field = table.take("field");
-    let metadata = table.take("metadata");
-    let skip = table.take("skip");
-    let epoch = table.take("epoch");
-    table.finish();
-    let feed_count = [&field, &metadata, &skip].iter().filter(|feed| feed.is_some()).count();
-    if feed_count > 1 {
-        whole.fail("expected only one of `field`, `metadata`, `skip`");
-        return None;
-    }
-    if let Some(epoch) = epoch.as_ref().filter(|_| feed_count == 1 && field.is_none()) {
-        epoch.fail("only a `field` has an epoch; remove it");
-    }
-    if let Some(field) = field {
-        let epoch = epoch.and_then(|entry| entry.choice(&EPOCH_UNITS));
-        return Some(ColumnFeed::Field { name: field.text("the name of a field")?, epoch });
-    }
-    if let Some(metadata) = metadata {
-        return metadata.choice(&METADATA).map(ColumnFeed::Metadata);
-    }
-    if let Some(skip) = skip {
-        if skip.boolean() == Some(false) {
-            skip.fail("expected `true`; a column that is not skipped needs no entry");
-        }
-        return Some(ColumnFeed::Skip);
-    }
-    let epoch = epoch.and_then(|entry| entry.choice(&EPOCH_UNITS));
-    if epoch.is_none() {
-        whole.fail("expected one of `field`, `metadata`, `skip`");
-    }
-    Some(ColumnFeed::Field { name: column.to_owned(), epoch })
 }

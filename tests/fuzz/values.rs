@@ -80,6 +80,7 @@ impl Encoding {
             has_default: false,
             epoch_unit: unit,
             feed,
+            fallback: None,
         };
         let encoder = RowEncoder::new(vec![column]).ok()?;
         Some(Self { column_type, encoder, out: Vec::new() })

@@ -102,6 +102,7 @@ fn column(name: &str, column_type: ColumnType, feed: Feed) -> Column {
         has_default: false,
         epoch_unit: None,
         feed,
+        fallback: None,
     }
 }
 

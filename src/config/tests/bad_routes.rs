@@ -246,27 +246,40 @@ fn what_is_wrong_with_a_target_is_named() {
         (
             r#"{ metadata = "offset" }"#,
             r#""offset""#,
-            "tidegate.toml:38: routes[0].to[0].columns.kafka_offset: expected one of `{ \
-             field = \"...\" }`, `{ metadata = \"...\" }`, `{ skip = true }`, found \
+            "tidegate.toml:38: routes[0].to[0].columns.kafka_offset: expected a table \
+             such as `{ field = \"...\" }`, `{ metadata = \"...\" }` or `{ skip = true }`, found \
              `offset`",
         ),
         (
             r#"{ metadata = "offset" }"#,
             r#"{ metadata = "offset", skip = true }"#,
             "tidegate.toml:38: routes[0].to[0].columns.kafka_offset: expected only one of \
-             `field`, `metadata`, `skip`",
+             `metadata` and `skip`",
         ),
         (
             r#"{ metadata = "offset" }"#,
             r#"{ metadata = "offset", epoch = "ms" }"#,
             "tidegate.toml:38: routes[0].to[0].columns.kafka_offset.epoch: only a `field` \
-             has an epoch; remove it",
+             or a `pointer` has `epoch`; remove it",
         ),
         (
             r#"{ metadata = "offset" }"#,
             "{}",
             "tidegate.toml:38: routes[0].to[0].columns.kafka_offset: expected one of \
-             `field`, `metadata`, `skip`",
+             `field`, `pointer`, `metadata`, `constant`, `rest`, `skip`",
+        ),
+        (
+            r#"{ metadata = "offset" }"#,
+            r#"{ pointer = "address.city" }"#,
+            "tidegate.toml:38: routes[0].to[0].columns.kafka_offset.pointer: expected a JSON \
+             pointer such as \"/address/city\" (in a name, `~1` stands for a slash and `~0` for a \
+             tilde), found `address.city`",
+        ),
+        (
+            r#"{ metadata = "offset" }"#,
+            r#"{ constant = [1] }"#,
+            "tidegate.toml:38: routes[0].to[0].columns.kafka_offset.constant: expected a string, \
+             a number or a boolean, found an array",
         ),
         (
             r#"epoch = "ms""#,
@@ -284,7 +297,7 @@ fn what_is_wrong_with_a_target_is_named() {
             "skip = true",
             "skip = false",
             "tidegate.toml:41: routes[0].to[0].columns.internal_note.skip: expected \
-             `true`; a column that is not skipped needs no entry",
+             `true`; without it, leave the key out",
         ),
         (
             "skip = true",

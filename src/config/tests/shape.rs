@@ -3,7 +3,10 @@ use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 use tracing::level_filters::LevelFilter;
 
 use super::{super::*, FULL, URL, full_with, parse, problems};
-use crate::sink::postgres::column::{EpochUnit, Metadata};
+use crate::{
+    selector::{Pointer, Selector},
+    sink::postgres::column::{EpochUnit, Metadata},
+};
 
 const LEAST: &str = r#"
 [sources.lines]
@@ -17,7 +20,7 @@ to = [{ sink = "nowhere" }]
 "#;
 
 fn field(name: &str, epoch: Option<EpochUnit>) -> ColumnFeed {
-    ColumnFeed::Field { name: name.to_owned(), epoch }
+    ColumnFeed::Value { selector: name.into(), epoch, default: None }
 }
 
 fn columns_of(columns: &str) -> BTreeMap<String, ColumnFeed> {
@@ -145,6 +148,30 @@ fn properties_may_be_numbers_and_need_no_quotes() {
 #[test]
 fn a_column_may_be_fed_from_its_own_field_in_another_unit() {
     assert_eq!(columns_of("ts = { epoch = \"us\" }")["ts"], field("ts", Some(EpochUnit::Us)));
+}
+
+#[test]
+fn a_column_may_be_fed_from_inside_a_field_or_from_nothing() {
+    let fed = columns_of(
+        "city = { pointer = \"/address/city\", default = \"?\" }\nsource = { constant = \"web\" }\n\
+         version = { constant = 1_000 }\nratio = { constant = +1_0.50 }\nlive = { constant = true }\n\
+         worst = { constant = inf }\nextra = { rest = true }\nn = { default = -1 }",
+    );
+    let city = Selector::Pointer(Pointer::parse("/address/city").unwrap());
+    let default = Some(Constant::Text("?".to_owned()));
+    assert_eq!(fed["city"], ColumnFeed::Value { selector: city, epoch: None, default });
+    let constant = |name: &str| match &fed[name] {
+        ColumnFeed::Constant(constant) => constant.clone(),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(constant("source"), Constant::Text("web".to_owned()));
+    assert_eq!(constant("version"), Constant::Number("1000".to_owned()));
+    assert_eq!(constant("ratio"), Constant::Number("10.50".to_owned()));
+    assert_eq!(constant("live"), Constant::Boolean(true));
+    assert_eq!(constant("worst"), Constant::Text("inf".to_owned()));
+    assert_eq!(fed["extra"], ColumnFeed::Rest);
+    let default = Some(Constant::Number("-1".to_owned()));
+    assert_eq!(fed["n"], ColumnFeed::Value { selector: "n".into(), epoch: None, default });
 }
 
 #[test]

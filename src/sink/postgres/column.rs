@@ -1,5 +1,7 @@
 //! The columns of a table, as the catalog shows them.
 
+use std::sync::Arc;
+
 /// The Postgres types that have a binary encoder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ColumnType {
@@ -78,6 +80,8 @@ pub enum Metadata {
 /// Where a column's value comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Feed {
+    /// Nothing of the record: [`Column::fallback`] for every row.
+    Constant,
     /// Field `index` of the row.
     Field(usize),
     /// A fact about the record.
@@ -99,4 +103,6 @@ pub struct Column {
     pub epoch_unit: Option<EpochUnit>,
     /// Where the value comes from.
     pub feed: Feed,
+    /// The encoded field, length included, that stands in where the record has no value.
+    pub fallback: Option<Arc<[u8]>>,
 }

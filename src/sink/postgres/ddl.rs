@@ -7,9 +7,10 @@ use super::{
     column::{EpochUnit, Metadata},
 };
 use crate::{
-    config::{ColumnFeed, TableName},
+    config::{ColumnFeed, Constant, TableName},
     detect::DetectedField,
     error::Error,
+    selector::Selector,
 };
 
 /// One DDL at a time in a database, whoever runs it; the number is "tidegate" in ASCII.
@@ -93,7 +94,9 @@ fn columns<'a>(
     let mut columns = Vec::new();
     for field in fields {
         let fed = configured.iter().filter_map(|(column, feed)| match feed {
-            ColumnFeed::Field { name, epoch } if *name == field.name => {
+            ColumnFeed::Value { selector: Selector::Field(name), epoch, .. }
+                if *name == field.name =>
+            {
                 Some((column.as_str(), type_of(field, *epoch)))
             }
             _ => None,
@@ -114,13 +117,17 @@ fn columns<'a>(
             ColumnFeed::Metadata(metadata) => {
                 columns.push((column, type_of_metadata(*metadata, !fields.is_empty())));
             }
-            ColumnFeed::Field { name, epoch } if fields.iter().all(|f| f.name != *name) => {
+            ColumnFeed::Value { selector, epoch, .. }
+                if fields.iter().all(|f| selector.field() != Some(&f.name)) =>
+            {
                 if epoch.is_none() {
-                    return Err(unseen(column, name, fields));
+                    return Err(unseen(column, selector, fields));
                 }
                 columns.push((column, "timestamptz"));
             }
-            ColumnFeed::Field { .. } | ColumnFeed::Skip => {}
+            ColumnFeed::Constant(constant) => columns.push((column, type_of_constant(constant))),
+            ColumnFeed::Rest => columns.push((column, "jsonb")),
+            ColumnFeed::Value { .. } | ColumnFeed::Skip => {}
         }
     }
     Ok(columns)
@@ -130,6 +137,15 @@ fn type_of(field: &DetectedField, epoch: Option<EpochUnit>) -> &'static str {
     match (field.sql_type, epoch) {
         ("bigint" | "numeric", Some(_)) => "timestamptz",
         (sql_type, _) => sql_type,
+    }
+}
+
+fn type_of_constant(constant: &Constant) -> &'static str {
+    match constant {
+        Constant::Text(_) => "text",
+        Constant::Number(text) if text.parse::<i64>().is_ok() => "bigint",
+        Constant::Number(_) => "numeric",
+        Constant::Boolean(_) => "boolean",
     }
 }
 
@@ -147,14 +163,15 @@ fn type_of_metadata(metadata: Metadata, is_json: bool) -> &'static str {
     }
 }
 
-fn unseen(column: &str, field: &str, fields: &[DetectedField]) -> Error {
+fn unseen(column: &str, selector: &Selector, fields: &[DetectedField]) -> Error {
     let known: Vec<&str> = fields.iter().map(|field| field.name.as_str()).collect();
-    let hint = nearest(field, &known).map_or_else(
+    let near = selector.field().and_then(|field| nearest(field, &known));
+    let hint = near.map_or_else(
         || "create the table by hand, which tells its type".to_owned(),
         |near| format!("did you mean `{near}`?"),
     );
     Error::config(format!(
-        "columns.{column}: no sampled record has the field `{field}`, so the missing table cannot \
+        "columns.{column}: no sampled record shows the type of `{selector}`, so the missing table cannot \
          be made; {hint}"
     ))
 }
@@ -168,7 +185,7 @@ mod tests {
     }
 
     fn feed(name: &str, epoch: Option<EpochUnit>) -> ColumnFeed {
-        ColumnFeed::Field { name: name.to_owned(), epoch }
+        ColumnFeed::Value { selector: name.into(), epoch, default: None }
     }
 
     fn create(

@@ -1,12 +1,20 @@
 //! Which value of a record feeds which column; made once for each version of a table.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use super::{
-    catalog::{Table, nearest},
-    column::{Column, Feed},
+    catalog::{CatalogColumn, Table, nearest},
+    column::{Column, ColumnType, Feed},
+    encode,
 };
-use crate::{config::ColumnFeed, error::Error, selector::Selector};
+use crate::{
+    config::{ColumnFeed, Constant},
+    error::Error,
+    selector::Selector,
+};
 
 /// The columns to write, and what they ask of a record.
 #[derive(Clone, Debug)]
@@ -27,13 +35,19 @@ impl Mapping {
         check_names(table, configured)?;
         let mut mapping = Self { columns: Vec::new(), selectors: Vec::new() };
         for column in &table.columns {
-            let (feed, epoch_unit) = match configured.get(&column.name) {
+            let (feed, epoch_unit, constant) = match configured.get(&column.name) {
                 Some(ColumnFeed::Skip) => continue,
-                Some(ColumnFeed::Metadata(metadata)) => (Feed::Metadata(*metadata), None),
-                Some(ColumnFeed::Field { name, epoch }) => {
-                    (mapping.select(Selector::Field(name.clone())), *epoch)
+                Some(ColumnFeed::Metadata(metadata)) => (Feed::Metadata(*metadata), None, None),
+                Some(ColumnFeed::Value { selector, epoch, default }) => {
+                    (mapping.select(selector.clone()), *epoch, default.as_ref())
                 }
-                None => (mapping.select(Selector::Field(column.name.clone())), None),
+                Some(ColumnFeed::Constant(constant)) => (Feed::Constant, None, Some(constant)),
+                Some(ColumnFeed::Rest) => {
+                    check_rest(table, column)?;
+                    let except = Arc::new(known_fields(table, configured));
+                    (mapping.select(Selector::Rest { except }), None, None)
+                }
+                None => (mapping.select(Selector::Field(column.name.clone())), None, None),
             };
             let Some(column_type) = column.column_type else {
                 return Err(Error::config(format!(
@@ -42,14 +56,20 @@ impl Mapping {
                     column.name, column.type_name, column.name
                 )));
             };
-            mapping.columns.push(Column {
+            let mut column = Column {
                 name: column.name.clone(),
                 column_type,
                 not_null: column.not_null,
                 has_default: column.has_default,
                 epoch_unit,
                 feed,
-            });
+                fallback: None,
+            };
+            if let Some(constant) = constant {
+                column.fallback = Some(encode_constant(&shown, &column, constant)?);
+                column.has_default = false;
+            }
+            mapping.columns.push(column);
         }
         if mapping.columns.is_empty() {
             return Err(Error::config(format!("table {shown} has no column to write")));
@@ -64,6 +84,47 @@ impl Mapping {
             self.selectors.len() - 1
         }))
     }
+}
+
+/// What stands in a row for `constant`.
+fn encode_constant(table: &str, column: &Column, constant: &Constant) -> Result<Arc<[u8]>, Error> {
+    let mut bytes = Vec::new();
+    match encode::constant(column, constant.value(), &mut bytes) {
+        Ok(()) => Ok(bytes.into()),
+        Err(rejection) => Err(Error::config(format!(
+            "columns.{} of {table}: {}; give another constant or default",
+            column.name, rejection.message
+        ))),
+    }
+}
+
+/// The rest of a record is an object.
+fn check_rest(table: &Table, column: &CatalogColumn) -> Result<(), Error> {
+    use ColumnType::{Json, Jsonb, Text};
+    if matches!(column.column_type, Some(Json | Jsonb | Text { .. })) {
+        return Ok(());
+    }
+    Err(Error::config(format!(
+        "column {} of {} has type {}, which cannot hold the rest of a record; it takes jsonb, json or text",
+        column.name,
+        table.display(),
+        column.type_name
+    )))
+}
+
+/// The top-level fields that are not in the rest: those that feed a column, and those whose column
+/// is left out on purpose.
+fn known_fields(table: &Table, configured: &BTreeMap<String, ColumnFeed>) -> BTreeSet<String> {
+    let by_name = table.columns.iter().map(|column| &column.name);
+    let own = by_name.filter(|name| match configured.get(*name) {
+        None | Some(ColumnFeed::Skip) => true,
+        Some(_) => false,
+    });
+    let fed = configured.values().filter_map(|feed| match feed {
+        ColumnFeed::Value { selector, .. } => selector.head(),
+        _ => None,
+    });
+    own.map(String::as_str).chain(fed).map(str::to_owned).collect()
 }
 
 /// Names a configured column that the table does not have.
@@ -82,28 +143,82 @@ fn check_names(table: &Table, configured: &BTreeMap<String, ColumnFeed>) -> Resu
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sink::postgres::{catalog::CatalogColumn, column::ColumnType};
 
-    #[test]
-    fn a_column_that_is_not_there_gets_the_likely_one() {
-        let column = |name: &str| CatalogColumn {
-            name: name.to_owned(),
-            type_name: "text".to_owned(),
-            column_type: Some(ColumnType::Text { max_chars: None }),
+    fn table(columns: &[(&str, ColumnType)]) -> Table {
+        let column = |(name, column_type): &(&str, ColumnType)| CatalogColumn {
+            name: (*name).to_owned(),
+            type_name: "shown".to_owned(),
+            column_type: Some(*column_type),
             not_null: false,
-            has_default: false,
+            has_default: true,
         };
-        let table = Table {
+        Table {
             oid: 0,
             schema: "public".to_owned(),
             name: "orders".to_owned(),
-            columns: vec![column("customer_id"), column("note")],
-        };
-        let configured = BTreeMap::from([("custmer_id".to_owned(), ColumnFeed::Skip)]);
-        let error = Mapping::new(&table, &configured).unwrap_err();
+            columns: columns.iter().map(column).collect(),
+        }
+    }
+
+    fn value(selector: Selector, default: Option<Constant>) -> ColumnFeed {
+        ColumnFeed::Value { selector, epoch: None, default }
+    }
+
+    fn map(table: &Table, configured: &[(&str, ColumnFeed)]) -> Result<Mapping, Error> {
+        let configured = configured.iter().map(|(name, feed)| ((*name).to_owned(), feed.clone()));
+        Mapping::new(table, &configured.collect())
+    }
+
+    const TEXT: ColumnType = ColumnType::Text { max_chars: None };
+
+    #[test]
+    fn a_column_that_is_not_there_gets_the_likely_one() {
+        let table = table(&[("customer_id", TEXT), ("note", TEXT)]);
+        let error = map(&table, &[("custmer_id", ColumnFeed::Skip)]).unwrap_err();
         assert_eq!(
             error.message,
             "table public.orders has no column `custmer_id`; did you mean `customer_id`?"
         );
+    }
+
+    #[test]
+    fn a_constant_is_encoded_once_and_stands_in_for_the_columns_default() {
+        let table = table(&[("version", ColumnType::Int4), ("status", TEXT), ("id", TEXT)]);
+        let constant = ColumnFeed::Constant(Constant::Number("7".to_owned()));
+        let default = value("state".into(), Some(Constant::Text("new".to_owned())));
+        let mapping = map(&table, &[("version", constant), ("status", default)]).unwrap();
+        let [version, status, id] = mapping.columns.as_slice() else { panic!("three columns") };
+        assert_eq!((version.feed, version.has_default), (Feed::Constant, false));
+        assert_eq!(version.fallback.as_deref(), Some(&[0, 0, 0, 4, 0, 0, 0, 7][..]));
+        assert_eq!((status.feed, status.has_default), (Feed::Field(0), false));
+        assert_eq!(status.fallback.as_deref(), Some(&b"\0\0\0\x03new"[..]));
+        assert_eq!((id.fallback.as_deref(), id.has_default), (None, true));
+        assert_eq!(mapping.selectors, ["state".into(), "id".into()]);
+    }
+
+    #[test]
+    fn a_constant_that_does_not_fit_is_refused_at_once() {
+        let table = table(&[("version", ColumnType::Int2)]);
+        let constant = ColumnFeed::Constant(Constant::Number("70000".to_owned()));
+        let error = map(&table, &[("version", constant)]).unwrap_err();
+        assert!(error.message.starts_with("columns.version of public.orders: `70000`"), "{error}");
+    }
+
+    #[test]
+    fn the_rest_is_what_feeds_no_column_and_is_not_left_out() {
+        let columns = [("id", TEXT), ("total", TEXT), ("note", TEXT), ("extra", ColumnType::Jsonb)];
+        let pointer = Selector::Pointer(crate::selector::Pointer::parse("/prices/total").unwrap());
+        let configured = [
+            ("total", value(pointer, None)),
+            ("note", ColumnFeed::Skip),
+            ("extra", ColumnFeed::Rest),
+        ];
+        let mapping = map(&table(&columns), &configured).unwrap();
+        let Some(Selector::Rest { except }) = mapping.selectors.last() else {
+            panic!("{:?}", mapping.selectors)
+        };
+        assert_eq!(except.iter().collect::<Vec<_>>(), ["id", "note", "prices"]);
+        let error = map(&table(&[("n", ColumnType::Int4)]), &[("n", ColumnFeed::Rest)]);
+        assert!(error.unwrap_err().message.contains("cannot hold the rest of a record"));
     }
 }

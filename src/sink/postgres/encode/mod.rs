@@ -122,7 +122,7 @@ impl RowEncoder {
                     absent_bit = 1_u64.checked_shl(encoder.defaulted.len() as u32).unwrap_or(0);
                     encoder.defaulted.push(field);
                 }
-                Feed::Field(_) => {}
+                Feed::Field(_) | Feed::Constant => {}
             }
             encoder.columns.push(EncodedColumn { column, absent_bit });
         }
@@ -187,7 +187,16 @@ fn field(
     match column.feed {
         Feed::Field(index) => value(column, row.get(index), &mut scratch.text, out),
         Feed::Metadata(metadata) => metadata::encode(column, metadata, record, scratch, out),
+        Feed::Constant => null(column, Value::Absent, out),
     }
+}
+
+/// Appends the field that a value of the configuration makes.
+///
+/// # Errors
+/// When the column cannot hold it.
+pub fn constant(column: &Column, constant: Value<'_>, out: &mut Vec<u8>) -> Result<(), Rejection> {
+    value(column, constant, &mut Vec::new(), out)
 }
 
 /// Appends the length and the bytes of one value.
@@ -229,7 +238,12 @@ fn value(
     }
 }
 
+/// Appends what stands for no value: the column's fallback, or NULL.
 fn null(column: &Column, value: Value<'_>, out: &mut Vec<u8>) -> Result<(), Rejection> {
+    if let Some(field) = &column.fallback {
+        out.extend_from_slice(field);
+        return Ok(());
+    }
     if column.not_null {
         let found = if value == Value::Null { "null" } else { "nothing" };
         let message = format!(

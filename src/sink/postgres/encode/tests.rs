@@ -22,6 +22,7 @@ fn column(column_type: ColumnType) -> Column {
         has_default: false,
         epoch_unit: None,
         feed: Feed::Field(0),
+        fallback: None,
     }
 }
 
