@@ -14,6 +14,7 @@ use crate::{
     batch::BatchPolicy,
     config::{self, Config, DeadLetters},
     error::{Error, ErrorKind},
+    filter::Filter,
     memory::Memory,
     route::{Context, Route, RouteTarget, target_name},
     selector::Selector,
@@ -191,17 +192,15 @@ impl Engine {
             let mut samples = || self.source(&route.source)?.sample(&route.topics, SAMPLE_RECORDS);
             let dead_letters = self.dead_letter_topic(route, configured)?;
             let target = feed.sink.open(configured, &mut samples, dead_letters)?;
-            for selector in target.selectors() {
-                if !selectors.contains(&selector) {
-                    selectors.push(selector);
-                }
-            }
+            let filter = configured.filter.clone();
+            selectors.extend(target.selectors());
+            selectors.extend(filter.iter().flat_map(Filter::selectors));
             let name = target_name(&configured.sink, target.as_ref());
-            targets.push(RouteTarget { name, target, queue: feed.sender.clone() });
+            targets.push(RouteTarget { name, target, filter, queue: feed.sender.clone() });
         }
         Ok(Route {
             topics: route.topics.clone(),
-            selectors,
+            selectors: Selector::distinct(selectors),
             format: route.format,
             max_record_bytes: route.max_record_bytes,
             max_dead_letter_percent: route.max_dead_letter_percent as u64,

@@ -4,15 +4,17 @@
 use std::time::Instant;
 
 use crate::{
-    batch::Batch,
+    batch::{Batch, Layout},
     config::FormatKind,
+    error::Error,
+    filter::Filter,
     format::{Format, JsonFormat, RawFormat},
     metrics,
     record::Record,
     rejection::{Reason, Rejection},
     row::{Change, Row, Span},
     selector::Selector,
-    sink::Encoder,
+    sink::{Encoder, Target},
 };
 
 /// Decodes records for the targets of a route.
@@ -56,42 +58,80 @@ impl Decoder {
     }
 }
 
-/// Takes `record` into `batch`: as a row, as a dead letter, or as one that was passed over.
-pub(crate) fn take(
-    batch: &mut Batch,
-    encoder: &mut dyn Encoder,
-    keeps_originals: bool,
-    record: &Record<'_>,
-    decoded: Result<Row<'_>, &Rejection>,
-) {
-    let encoded = match decoded {
-        Ok(row) if row.change() == Change::Nothing => {
-            batch.filtered += 1;
-            return batch.cover(record, Instant::now);
-        }
-        Ok(row) if row.change() == Change::Delete && !encoder.takes_deletes() => {
-            let message = "the record is a tombstone (no payload)";
-            Err(Rejection::record(Reason::Tombstone, message))
-        }
-        Ok(row) => {
-            let layout = encoder.layout(&row);
-            let segment = batch.segment(layout);
-            let encoded = encoder.encode(record, &row, layout, &mut segment.bytes);
-            encoded.map(|()| layout)
-        }
-        Err(rejection) => Err(rejection.clone()),
-    };
-    match encoded {
-        Ok(layout) => {
-            let origin = keeps_originals.then(|| batch.keep_original(record));
-            let segment = batch.segment(layout);
-            segment.rows += 1;
-            segment.origins.extend(origin);
-        }
-        Err(rejection) => {
-            metrics::dead_letter(rejection.reason);
-            batch.reject(record, rejection);
-        }
+/// The way of records into the batches of one lane.
+pub(crate) struct Intake {
+    pub(crate) encoder: Box<dyn Encoder>,
+    pub(crate) filter: Option<Filter>,
+    pub(crate) keeps_originals: bool,
+}
+
+impl Intake {
+    /// The way to `target`, for rows of `selectors` that `filter` wants.
+    ///
+    /// # Errors
+    /// When the target gives no encoder.
+    pub(crate) fn new(
+        target: &dyn Target,
+        filter: Option<&Filter>,
+        selectors: &[Selector],
+    ) -> Result<Self, Error> {
+        Ok(Self {
+            encoder: target.encoder(selectors)?,
+            filter: filter.map(|filter| filter.over(selectors)),
+            keeps_originals: target.may_refuse(),
+        })
     }
-    batch.cover(record, Instant::now);
+
+    /// Takes `record` into `batch`: as a row, as a dead letter, or as one that was passed over.
+    pub(crate) fn take(
+        &mut self,
+        batch: &mut Batch,
+        record: &Record<'_>,
+        decoded: Result<Row<'_>, &Rejection>,
+    ) {
+        let encoded = match decoded {
+            Ok(row) => self.encode(batch, record, &row),
+            Err(rejection) => Err(rejection.clone()),
+        };
+        match encoded {
+            Ok(Some(layout)) => {
+                let origin = self.keeps_originals.then(|| batch.keep_original(record));
+                let segment = batch.segment(layout);
+                segment.rows += 1;
+                segment.origins.extend(origin);
+            }
+            Ok(None) => batch.filtered += 1,
+            Err(rejection) => {
+                metrics::dead_letter(rejection.reason);
+                batch.reject(record, rejection);
+            }
+        }
+        batch.cover(record, Instant::now);
+    }
+
+    /// Appends the row; `None` if none is wanted.
+    #[inline]
+    fn encode(
+        &mut self,
+        batch: &mut Batch,
+        record: &Record<'_>,
+        row: &Row<'_>,
+    ) -> Result<Option<Layout>, Rejection> {
+        if row.change() == Change::Nothing {
+            return Ok(None);
+        }
+        if let Some(filter) = &self.filter
+            && !filter.wants(record, row)?
+        {
+            return Ok(None);
+        }
+        if row.change() == Change::Delete && !self.encoder.takes_deletes() {
+            let message = "the record is a tombstone (no payload)";
+            return Err(Rejection::record(Reason::Tombstone, message));
+        }
+        let layout = self.encoder.layout(row);
+        let segment = batch.segment(layout);
+        self.encoder.encode(record, row, layout, &mut segment.bytes)?;
+        Ok(Some(layout))
+    }
 }

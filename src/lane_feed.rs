@@ -9,20 +9,19 @@ use crate::{
     breaker::{Breaker, Tripped},
     error::{Error, ErrorKind},
     frontier::Frontier,
-    intake,
+    intake::Intake,
     lane::{Lane, LaneKey},
     record::Record,
     rejection::Rejection,
     row::Row,
-    sink::{Encoder, Flushed},
+    sink::Flushed,
 };
 
 /// One lane as its partition thread sees it.
 pub(crate) struct LaneFeed {
     pub(crate) lane: Arc<Lane>,
-    pub(crate) encoder: Box<dyn Encoder>,
+    intake: Intake,
     pub(crate) queue: Sender<Flushed>,
-    pub(crate) keeps_originals: bool,
     pub(crate) open: Batch,
     pub(crate) spare: Option<Batch>,
     unpublished: u64,
@@ -33,17 +32,15 @@ pub(crate) struct LaneFeed {
 impl LaneFeed {
     pub(crate) fn new(
         lane: Arc<Lane>,
-        encoder: Box<dyn Encoder>,
+        intake: Intake,
         queue: Sender<Flushed>,
-        keeps_originals: bool,
         breaker: Breaker,
     ) -> Self {
         let position = lane.durable();
         Self {
             lane,
-            encoder,
+            intake,
             queue,
-            keeps_originals,
             open: Batch::new(position),
             spare: None,
             unpublished: 0,
@@ -54,8 +51,7 @@ impl LaneFeed {
 
     /// Takes one record in, as a row or as a dead letter.
     pub(crate) fn take(&mut self, record: &Record<'_>, decoded: Result<Row<'_>, &Rejection>) {
-        let (encoder, keeps_originals) = (self.encoder.as_mut(), self.keeps_originals);
-        intake::take(&mut self.open, encoder, keeps_originals, record, decoded);
+        self.intake.take(&mut self.open, record, decoded);
         self.unpublished += 1;
     }
 

@@ -26,6 +26,7 @@ pub mod detect;
 pub mod engine;
 pub mod error;
 mod failpoint;
+pub mod filter;
 pub mod format;
 pub mod frontier;
 pub mod headers;

@@ -292,6 +292,7 @@ mod tests {
     use crate::{
         breaker::Breaker,
         config::FormatKind,
+        intake::Intake,
         lane::LaneKey,
         rejection::Reason,
         sink::{Group, TargetId, null::NullSink},
@@ -319,13 +320,8 @@ mod tests {
         let lanes: Vec<Arc<Lane>> = positions.iter().enumerate().map(lane).collect();
         let feed = |lane: &Arc<Lane>| {
             let breaker = Breaker::new(50);
-            LaneFeed::new(
-                Arc::clone(lane),
-                Box::new(NullSink),
-                queue_sender.clone(),
-                false,
-                breaker,
-            )
+            let intake = Intake::new(&NullSink, None, &[]).unwrap();
+            LaneFeed::new(Arc::clone(lane), intake, queue_sender.clone(), breaker)
         };
         let stop = Arc::new(Stop::default());
         let partition = Partition::new(PartitionParts {

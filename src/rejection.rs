@@ -21,13 +21,15 @@ pub enum Reason {
     InvalidCharacter,
     /// The record is larger than `max_record_bytes`.
     TooLarge,
+    /// The target's `where` has no answer for it.
+    Filter,
     /// Postgres refused the row (a constraint, a trigger).
     Refused,
 }
 
 impl Reason {
     /// Every reason, for the metrics.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Malformed,
         Self::Tombstone,
         Self::WrongType,
@@ -36,6 +38,7 @@ impl Reason {
         Self::MissingValue,
         Self::InvalidCharacter,
         Self::TooLarge,
+        Self::Filter,
         Self::Refused,
     ];
 
@@ -50,6 +53,7 @@ impl Reason {
             Self::MissingValue => "missing_value",
             Self::InvalidCharacter => "invalid_character",
             Self::TooLarge => "too_large",
+            Self::Filter => "filter",
             Self::Refused => "refused",
         }
     }

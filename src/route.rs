@@ -9,7 +9,8 @@ use crate::{
     breaker::Breaker,
     config::FormatKind,
     error::Error,
-    intake::Decoder,
+    filter::Filter,
+    intake::{Decoder, Intake},
     lane::{Claim, Lane, LaneKey},
     lane_feed::LaneFeed,
     memory::Memory,
@@ -45,6 +46,8 @@ pub struct RouteTarget {
     pub name: Arc<str>,
     /// The opened target.
     pub target: Arc<dyn Target>,
+    /// Which records it wants, if not all.
+    pub filter: Option<Filter>,
     /// To the sink's writers.
     pub queue: Sender<Flushed>,
 }
@@ -128,13 +131,12 @@ impl Route {
                 start.position,
                 sender.clone(),
             ));
-            let encoder = target.target.encoder(&self.selectors)?;
-            let keeps_originals = target.target.may_refuse();
+            let intake =
+                Intake::new(target.target.as_ref(), target.filter.as_ref(), &self.selectors)?;
             feeds.push(LaneFeed::new(
                 Arc::clone(&lane),
-                encoder,
+                intake,
                 target.queue.clone(),
-                keeps_originals,
                 Breaker::new(self.max_dead_letter_percent),
             ));
             lanes.push(lane);

@@ -17,6 +17,17 @@ pub enum Selector {
 }
 
 impl Selector {
+    /// Each of them once, in order.
+    pub fn distinct(selectors: impl IntoIterator<Item = Self>) -> Vec<Self> {
+        let mut distinct = Vec::new();
+        for selector in selectors {
+            if !distinct.contains(&selector) {
+                distinct.push(selector);
+            }
+        }
+        distinct
+    }
+
     /// The name of a top-level field, if that is all that is asked for.
     pub fn field(&self) -> Option<&str> {
         match self {

@@ -11,6 +11,7 @@ use super::{
     sink::Sink,
     table_name::{TableName, is_identifier},
 };
+use crate::filter::Filter;
 /// One place that a route writes to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Target {
@@ -26,6 +27,9 @@ pub struct Target {
     pub on_missing_table: OnMissingTable,
     /// Where records go that cannot become rows. Postgres only; default: its table.
     pub dead_letters: DeadLetters,
+    /// `where`: an expression in CEL; records for which it is false are passed over. Default: all are
+    /// wanted.
+    pub filter: Option<Filter>,
     /// What feeds which column. A column that is not named here takes the record's field of the
     /// same name. Postgres only; default: none.
     pub columns: BTreeMap<String, ColumnFeed>,
@@ -89,6 +93,7 @@ pub(super) fn read(entry: Entry<'_>, ends: &Ends) -> Option<Target> {
     let mut table = entry.table()?;
     let sink = read_sink(&mut table, ends);
     let write = read_write_mode(&mut table);
+    let filter = table.take("where").map(|entry| read_filter(&entry));
     // What the sink's kind allows can only be said if the sink is known.
     let kind = sink.as_ref().and_then(|sink| ends.sinks.get(sink)).and_then(Option::as_ref);
     let target = match kind {
@@ -100,7 +105,11 @@ pub(super) fn read(entry: Entry<'_>, ends: &Ends) -> Option<Target> {
         }
     };
     table.finish();
-    Some(Target { sink: sink?, write: write?, ..target? })
+    let filter = match filter {
+        Some(filter) => Some(filter?),
+        None => None,
+    };
+    Some(Target { sink: sink?, write: write?, filter, ..target? })
 }
 
 fn read_sink(table: &mut Table<'_>, ends: &Ends) -> Option<String> {
@@ -114,6 +123,18 @@ fn read_sink(table: &mut Table<'_>, ends: &Ends) -> Option<String> {
     let (found, suggestion) = (entry.node.describe(), suggestion(&sink, "sink", &names));
     entry.fail(format!("no sink is named {found}{suggestion}"));
     None
+}
+
+fn read_filter(entry: &Entry<'_>) -> Option<Filter> {
+    let text = entry.text("an expression such as \"status != 'removed'\"")?;
+    match Filter::parse(&text) {
+        Ok(filter) => Some(filter),
+        Err(problem) => {
+            let example = "expected an expression in CEL such as \"status != 'removed'\"";
+            entry.fail(format!("{example}: {problem}"));
+            None
+        }
+    }
 }
 
 fn read_write_mode(table: &mut Table<'_>) -> Option<WriteMode> {
@@ -146,6 +167,7 @@ fn postgres(table: &mut Table<'_>) -> Option<Target> {
     Some(Target {
         sink: String::new(),
         columns: columns.collect(),
+        filter: None,
         table: Some(name?),
         write: WriteMode::Append,
         delivery: delivery.unwrap_or(Delivery::ExactlyOnce),
@@ -172,6 +194,7 @@ fn other(table: &mut Table<'_>) -> Target {
         on_missing_table: OnMissingTable::Fail,
         dead_letters: DeadLetters::Table,
         columns: BTreeMap::new(),
+        filter: None,
     }
 }
 

@@ -10,6 +10,7 @@ use crate::{
     batch::Layout,
     breaker::Breaker,
     config::FormatKind,
+    intake::Intake,
     lane::{LaneKey, Loss},
     rejection::{Reason, Rejection},
     row::Row,
@@ -101,7 +102,9 @@ impl History {
         let lanes: Vec<Arc<Lane>> = positions.iter().enumerate().map(lane).collect();
         let feed = |lane: &Arc<Lane>| {
             let (queue, breaker) = (queue_sender.clone(), Breaker::new(100));
-            LaneFeed::new(Arc::clone(lane), Box::new(OffsetEncoder), queue, true, breaker)
+            let encoder = Box::new(OffsetEncoder);
+            let intake = Intake { encoder, filter: None, keeps_originals: true };
+            LaneFeed::new(Arc::clone(lane), intake, queue, breaker)
         };
         let account = |begin: &i64| {
             let (begin, durable) = (*begin, *begin);

@@ -19,14 +19,16 @@ use crate::{
     batch::{Batch, Replayed},
     config::{Route, Target as Configured},
     error::{Error, ErrorKind},
+    filter,
     headers::{self, KeptHeaders},
-    intake::{self, Decoder},
+    intake::{Decoder, Intake},
     lane::{Lane, LaneKey},
     record::{Headers, Record},
     rejection::Reason,
     route::target_name,
+    selector::Selector,
     sink::{
-        Encoder, Flushed, Group, Sink as _, Target, WriteError, Writer,
+        Flushed, Group, Sink as _, Target, WriteError, Writer,
         postgres::dead_letters::{Filter, Place, REPLAYED, Stored, Way},
     },
     status::SinkStatus,
@@ -83,7 +85,7 @@ struct End {
     way: Way,
     target: Arc<dyn Target>,
     decoder: Decoder,
-    encoder: Box<dyn Encoder>,
+    intake: Intake,
 }
 
 impl End {
@@ -97,15 +99,17 @@ impl End {
             || Err(Error::config("the target's table is missing, and `dlq replay` makes none"));
         // Letters that are refused again stay in the table, also where new ones go to a topic.
         let target = store.sink.open(configured, &mut samples, None)?;
-        let selectors = target.selectors();
+        let filter = configured.filter.as_ref();
+        let asked = filter.into_iter().flat_map(filter::Filter::selectors);
+        let selectors = Selector::distinct(target.selectors().into_iter().chain(asked));
         let decoder = Decoder::new(route.format, &selectors, route.max_record_bytes);
-        let encoder = target.encoder(&selectors)?;
+        let intake = Intake::new(target.as_ref(), filter, &selectors)?;
         let way = Way {
             group: store.config.sources[&route.source].group(&route.source),
             topic: topic.to_owned(),
             target: target_name(&store.sink_name, target.as_ref()).to_string(),
         };
-        Ok(Self { way, target, decoder, encoder })
+        Ok(Self { way, target, decoder, intake })
     }
 
     /// Takes a letter's record into `batch` as `run` would.
@@ -137,7 +141,7 @@ impl End {
         };
         let decoded = self.decoder.decode(&record);
         let row = decoded.as_ref().map(|()| self.decoder.row(&record));
-        intake::take(batch, self.encoder.as_mut(), true, &record, row);
+        self.intake.take(batch, &record, row);
         let version = letter.version.clone();
         batch.replayed.push(Replayed { offset: entry.offset, version });
         Ok(())
@@ -153,6 +157,7 @@ struct Replay<'a> {
     writer: Box<dyn Writer>,
     heart: Heart,
     rows: u64,
+    unwanted: u64,
     refused: BTreeMap<&'static str, u64>,
     reported: Instant,
 }
@@ -179,6 +184,7 @@ impl<'a> Replay<'a> {
             writer,
             heart: Heart::new("replay"),
             rows: 0,
+            unwanted: 0,
             refused: BTreeMap::new(),
             reported: Instant::now(),
         })
@@ -252,6 +258,7 @@ impl<'a> Replay<'a> {
             batch = flushed.batch;
         }
         self.rows += batch.rows();
+        self.unwanted += batch.filtered;
         for letter in &batch.dead_letters {
             *self.refused.entry(letter.rejection.reason.as_str()).or_default() += 1;
         }
@@ -282,6 +289,12 @@ impl<'a> Replay<'a> {
             false => ("replayed", "refused again"),
         };
         let mut text = format!("{} {done}, {refused} {again}{reasons}\n", counted(self.rows));
+        if self.unwanted > 0 {
+            let unwanted = counted(self.unwanted);
+            text.push_str(&format!(
+                "{unwanted} passed over: the target does not want them (where)\n"
+            ));
+        }
         if homeless > 0 {
             let left = counted(homeless);
             text.push_str(&format!("{left} left alone: no route brings them to their target\n"));

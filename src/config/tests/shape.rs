@@ -72,6 +72,7 @@ fn a_route_arrives_with_its_targets() {
         on_missing_table: OnMissingTable::Fail,
         dead_letters: DeadLetters::Table,
         columns: BTreeMap::new(),
+        filter: None,
     };
     let serving = Target {
         sink: "serving".to_owned(),
