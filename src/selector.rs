@@ -7,6 +7,9 @@ use std::{collections::BTreeSet, fmt, sync::Arc};
 pub enum Selector {
     /// The top-level field of this name.
     Field(String),
+    /// The top-level field of this name in whatever spelling: the case of letters, `_` and `-` do not
+    /// count.
+    Spelling(String),
     /// The value that a JSON pointer leads to.
     Pointer(Pointer),
     /// The top-level fields but for these, as one JSON object; absent if there is no other.
@@ -31,7 +34,7 @@ impl Selector {
     /// The name of a top-level field, if that is all that is asked for.
     pub fn field(&self) -> Option<&str> {
         match self {
-            Self::Field(name) => Some(name),
+            Self::Field(name) | Self::Spelling(name) => Some(name),
             Self::Pointer(_) | Self::Rest { .. } => None,
         }
     }
@@ -39,7 +42,7 @@ impl Selector {
     /// The top-level field that it looks at.
     pub fn head(&self) -> Option<&str> {
         match self {
-            Self::Field(name) => Some(name),
+            Self::Field(name) | Self::Spelling(name) => Some(name),
             Self::Pointer(pointer) => pointer.tokens.first().map(String::as_str),
             Self::Rest { .. } => None,
         }
@@ -55,11 +58,18 @@ impl From<&str> for Selector {
 impl fmt::Display for Selector {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Field(name) => f.write_str(name),
+            Self::Field(name) | Self::Spelling(name) => f.write_str(name),
             Self::Pointer(pointer) => pointer.fmt(f),
             Self::Rest { .. } => f.write_str("the rest"),
         }
     }
+}
+
+/// What all spellings of a name have in common.
+pub fn spell(name: &[u8], out: &mut Vec<u8>) {
+    out.clear();
+    let letters = name.iter().filter(|byte| !matches!(byte, b'_' | b'-'));
+    out.extend(letters.map(u8::to_ascii_lowercase));
 }
 
 /// A JSON pointer (RFC 6901) with at least one token.

@@ -126,7 +126,7 @@ fn check_table(sink: &PostgresSink, target: &Target) -> Result<String, Error> {
     let Some(name) = &target.table else { return Ok(String::new()) };
     match sink.table(name)? {
         Some(table) => {
-            let Mapping { columns, selectors } = Mapping::new(&table, &target.columns)?;
+            let Mapping { columns, selectors } = Mapping::new(&table, target)?;
             let shown = table.display();
             Ok(format!("{shown}, {} columns fed from {} fields", columns.len(), selectors.len()))
         }

@@ -39,7 +39,7 @@ pub use settings::{Admin, Batch, Log, LogFormat, Memory, Shutdown};
 pub use sink::{NdjsonSink, PostgresSink, Sink};
 pub use source::{KafkaSource, NdjsonSource, Source, Start};
 pub use table_name::TableName;
-pub use target::{DeadLetters, Delivery, OnMissingTable, Target, WriteMode};
+pub use target::{DeadLetters, Delivery, Matching, OnMissingTable, Target, WriteMode};
 
 use error::{Origin, Problem, suggestion};
 use node::{Node, Value};

@@ -30,9 +30,29 @@ pub struct Target {
     /// `where`: an expression in CEL; records for which it is false are passed over. Default: all are
     /// wanted.
     pub filter: Option<Filter>,
+    /// `match`: how a column finds the field of its name. Postgres only; default: `"exact"`.
+    pub matching: Matching,
     /// What feeds which column. A column that is not named here takes the record's field of the
     /// same name. Postgres only; default: none.
     pub columns: BTreeMap<String, ColumnFeed>,
+}
+
+#[cfg(test)]
+impl Target {
+    /// A Postgres target with nothing but defaults.
+    pub(crate) fn example() -> Self {
+        Self {
+            sink: "serving".to_owned(),
+            table: None,
+            write: WriteMode::Append,
+            delivery: Delivery::ExactlyOnce,
+            on_missing_table: OnMissingTable::Fail,
+            dead_letters: DeadLetters::Table,
+            filter: None,
+            matching: Matching::Exact,
+            columns: BTreeMap::new(),
+        }
+    }
 }
 
 /// How rows meet rows that are there.
@@ -41,6 +61,16 @@ pub enum WriteMode {
     /// `"append"`: every record is a new row.
     #[default]
     Append,
+}
+
+/// How a column finds the field of its name.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Matching {
+    /// `"exact"`
+    #[default]
+    Exact,
+    /// `"loose"`: whatever the case of letters, with or without `_` and `-`.
+    Loose,
 }
 
 /// How often a record may end up in the sink.
@@ -83,6 +113,8 @@ pub enum DeadLetters {
 
 const DELIVERIES: [(&str, Delivery); 2] =
     [("exactly-once", Delivery::ExactlyOnce), ("at-least-once", Delivery::AtLeastOnce)];
+
+const MATCHINGS: [(&str, Matching); 2] = [("exact", Matching::Exact), ("loose", Matching::Loose)];
 
 const ON_MISSING_TABLE: [(&str, OnMissingTable); 2] =
     [("fail", OnMissingTable::Fail), ("create", OnMissingTable::Create)];
@@ -147,8 +179,9 @@ fn read_write_mode(table: &mut Table<'_>) -> Option<WriteMode> {
 }
 
 /// The keys that only a Postgres sink has.
-fn postgres_keys<'a>(table: &mut Table<'a>) -> [Option<Entry<'a>>; 5] {
-    ["table", "delivery", "on_missing_table", "dead_letters", "columns"].map(|key| table.take(key))
+fn postgres_keys<'a>(table: &mut Table<'a>) -> [Option<Entry<'a>>; 6] {
+    ["table", "delivery", "on_missing_table", "dead_letters", "match", "columns"]
+        .map(|key| table.take(key))
 }
 
 fn postgres(table: &mut Table<'_>) -> Option<Target> {
@@ -157,6 +190,7 @@ fn postgres(table: &mut Table<'_>) -> Option<Target> {
     let delivery = table.take("delivery").and_then(|entry| entry.choice(&DELIVERIES));
     let missing = table.take("on_missing_table").and_then(|e| e.choice(&ON_MISSING_TABLE));
     let dead_letters = table.take("dead_letters").and_then(read_dead_letters);
+    let matching = table.take("match").and_then(|entry| entry.choice(&MATCHINGS));
     let columns = table.section("columns");
     let columns = columns.all().filter_map(|(column, entry)| {
         if !is_identifier(column) {
@@ -166,6 +200,7 @@ fn postgres(table: &mut Table<'_>) -> Option<Target> {
     });
     Some(Target {
         sink: String::new(),
+        matching: matching.unwrap_or_default(),
         columns: columns.collect(),
         filter: None,
         table: Some(name?),
@@ -177,8 +212,8 @@ fn postgres(table: &mut Table<'_>) -> Option<Target> {
 }
 
 fn other(table: &mut Table<'_>) -> Target {
-    let [name, delivery, missing, dead_letters, columns] = postgres_keys(table);
-    for entry in [name, missing, dead_letters, columns].into_iter().flatten() {
+    let [name, delivery, missing, dead_letters, matching, columns] = postgres_keys(table);
+    for entry in [name, missing, dead_letters, matching, columns].into_iter().flatten() {
         entry.fail("only a postgres sink has this key; remove it");
     }
     if let Some(entry) = delivery
@@ -193,6 +228,7 @@ fn other(table: &mut Table<'_>) -> Target {
         delivery: Delivery::AtLeastOnce,
         on_missing_table: OnMissingTable::Fail,
         dead_letters: DeadLetters::Table,
+        matching: Matching::Exact,
         columns: BTreeMap::new(),
         filter: None,
     }

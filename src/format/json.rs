@@ -63,7 +63,7 @@ impl JsonFormat {
                 names.push(name.to_owned());
             }
         }
-        let fields = Fields::new(&names);
+        let mut fields = Fields::new(&names);
         let mut places = vec![None; names.len()];
         let mut paths: Vec<Vec<Path>> = names.iter().map(|_| Vec::new()).collect();
         let mut rests = Vec::new();
@@ -71,6 +71,10 @@ impl JsonFormat {
             let head = selector.head().and_then(|name| fields.find(name.as_bytes()));
             match (selector, head) {
                 (Selector::Field(_), Some(head)) => places[head] = Some(place),
+                (Selector::Spelling(_), Some(head)) => {
+                    places[head] = Some(place);
+                    fields.respell(head);
+                }
                 (Selector::Pointer(pointer), Some(head)) => {
                     paths[head].push(Path::new(place, pointer));
                 }
@@ -179,7 +183,7 @@ impl JsonFormat {
             }
             name = &self.key;
         }
-        let field = self.fields.find(name);
+        let field = self.fields.find(name).or_else(|| self.fields.find_spelling(name));
         if let Some(field) = field {
             self.fields.learn(previous, field);
         }

@@ -507,6 +507,33 @@ fn a_field_may_be_wanted_as_a_whole_and_in_parts() {
 }
 
 #[test]
+fn a_name_may_be_spelt_in_many_ways() {
+    let spelling = |name: &str| Selector::Spelling(name.to_owned());
+    let selectors = [spelling("order_id"), spelling("sku"), "Exact".into(), rest(&["order_id"])];
+    let found = |payload| selected(&selectors, payload);
+    for payload in [
+        r#"{"order_id":1,"sku":2,"Exact":3}"#,
+        r#"{"orderId":1,"SKU":2,"Exact":3}"#,
+        r#"{"Order-ID":1,"s_k_u":2,"Exact":3,"exact":4}"#,
+        r#"{"\u006frderID":1,"Sku":2,"Exact":3}"#,
+    ] {
+        assert_eq!(found(payload)[..3], ["1", "2", "3"], "{payload}");
+    }
+    // What is known in another spelling is not in the rest.
+    assert_eq!(found(r#"{"orderId":1,"order":2}"#)[3], r#"{"order":2}"#);
+    // The same format takes every spelling, whatever it saw before.
+    let selectors = [spelling("order_id"), spelling("b")];
+    let mut format = JsonFormat::new(&selectors);
+    let mut spans = [Span::ABSENT; 2];
+    for payload in [r#"{"orderId":1,"b":2}"#, r#"{"orderId":1,"B":2}"#, r#"{"order_id":1,"b":2}"#] {
+        for _ in 0..2 {
+            format.decode(&record(Some(payload.as_bytes())), &mut spans).unwrap();
+            assert_eq!(spans.map(|span| span.kind), [Kind::Number; 2], "{payload}");
+        }
+    }
+}
+
+#[test]
 fn the_rest_is_what_nobody_knows_as_it_stands() {
     let selectors = ["a".into(), rest(&["a", "skipped"]), pointer("/n/x"), rest(&["n"])];
     let found = selected(&selectors, r#"{"skipped":0,"b" : "q\"", "n":{"x":7},"a":1,"é":[1, 2]}"#);

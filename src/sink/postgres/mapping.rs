@@ -11,9 +11,9 @@ use super::{
     encode,
 };
 use crate::{
-    config::{ColumnFeed, Constant},
+    config::{ColumnFeed, Constant, Matching, Target},
     error::Error,
-    selector::Selector,
+    selector::{Selector, spell},
 };
 
 /// The columns to write, and what they ask of a record.
@@ -30,9 +30,13 @@ impl Mapping {
     ///
     /// # Errors
     /// Names a column that is configured but not there, or that has a type without an encoder.
-    pub fn new(table: &Table, configured: &BTreeMap<String, ColumnFeed>) -> Result<Self, Error> {
+    pub fn new(table: &Table, target: &Target) -> Result<Self, Error> {
+        let configured = &target.columns;
         let shown = table.display();
         check_names(table, configured)?;
+        if target.matching == Matching::Loose {
+            check_spellings(table, configured)?;
+        }
         let mut mapping = Self { columns: Vec::new(), selectors: Vec::new() };
         for column in &table.columns {
             let (feed, epoch_unit, constant) = match configured.get(&column.name) {
@@ -47,7 +51,14 @@ impl Mapping {
                     let except = Arc::new(known_fields(table, configured));
                     (mapping.select(Selector::Rest { except }), None, None)
                 }
-                None => (mapping.select(Selector::Field(column.name.clone())), None, None),
+                None => {
+                    let name = column.name.clone();
+                    let selector = match target.matching {
+                        Matching::Exact => Selector::Field(name),
+                        Matching::Loose => Selector::Spelling(name),
+                    };
+                    (mapping.select(selector), None, None)
+                }
             };
             let Some(column_type) = column.column_type else {
                 return Err(Error::config(format!(
@@ -84,6 +95,25 @@ impl Mapping {
             self.selectors.len() - 1
         }))
     }
+}
+
+/// Names two columns that one field would feed, whatever it is spelt like.
+fn check_spellings(table: &Table, configured: &BTreeMap<String, ColumnFeed>) -> Result<(), Error> {
+    let mut spelt = BTreeMap::new();
+    let own = table.columns.iter().filter(|column| !configured.contains_key(&column.name));
+    for column in own {
+        let mut spelling = Vec::new();
+        spell(column.name.as_bytes(), &mut spelling);
+        if let Some(other) = spelt.insert(spelling, &column.name) {
+            return Err(Error::config(format!(
+                "table {}: with match = \"loose\", the columns {other} and {} have the same name; say \
+                 what feeds one of them under `columns`",
+                table.display(),
+                column.name
+            )));
+        }
+    }
+    Ok(())
 }
 
 /// What stands in a row for `constant`.
@@ -166,7 +196,8 @@ mod tests {
 
     fn map(table: &Table, configured: &[(&str, ColumnFeed)]) -> Result<Mapping, Error> {
         let configured = configured.iter().map(|(name, feed)| ((*name).to_owned(), feed.clone()));
-        Mapping::new(table, &configured.collect())
+        let target = Target { columns: configured.collect(), ..Target::example() };
+        Mapping::new(table, &target)
     }
 
     const TEXT: ColumnType = ColumnType::Text { max_chars: None };
@@ -202,6 +233,17 @@ mod tests {
         let constant = ColumnFeed::Constant(Constant::Number("70000".to_owned()));
         let error = map(&table, &[("version", constant)]).unwrap_err();
         assert!(error.message.starts_with("columns.version of public.orders: `70000`"), "{error}");
+    }
+
+    #[test]
+    fn two_columns_that_are_spelt_alike_cannot_be_told_apart_loosely() {
+        let table = table(&[("user_id", TEXT), ("note", TEXT), ("userId", TEXT)]);
+        let loose = Target { matching: Matching::Loose, ..Target::example() };
+        let error = Mapping::new(&table, &loose).unwrap_err();
+        assert!(error.message.contains("the columns user_id and userId"), "{error}");
+        let columns = BTreeMap::from([("userId".to_owned(), ColumnFeed::Skip)]);
+        let mapping = Mapping::new(&table, &Target { columns, ..loose }).unwrap();
+        assert_eq!(mapping.selectors[0], Selector::Spelling("user_id".to_owned()));
     }
 
     #[test]

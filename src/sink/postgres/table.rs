@@ -46,7 +46,7 @@ impl PgTarget {
         shared: Arc<Shared>,
         types: impl FnOnce(u32, &[&str]) -> Result<String, Error>,
     ) -> Result<Self, Error> {
-        let Mapping { columns, selectors } = Mapping::new(&table, &target.columns)?;
+        let Mapping { columns, selectors } = Mapping::new(&table, target)?;
         let layouts = encoder(&table, columns.clone())?;
         let names: Vec<&str> = columns.iter().map(|column| column.name.as_str()).collect();
         let types = types(table.oid, &names)?;
