@@ -38,8 +38,8 @@ const MAX_BYTES: usize = 1 << 30;
 pub struct JsonFormat {
     /// The top-level names that something depends on.
     fields: Fields,
-    /// For each of them, the span that its value goes to.
-    places: Vec<Option<usize>>,
+    /// For each of them, the spans that its value goes to.
+    places: Vec<Vec<usize>>,
     /// For each of them, the ways into its value.
     paths: Vec<Vec<Path>>,
     rests: Vec<Rest>,
@@ -64,16 +64,18 @@ impl JsonFormat {
             }
         }
         let mut fields = Fields::new(&names);
-        let mut places = vec![None; names.len()];
+        let mut places: Vec<Vec<usize>> = names.iter().map(|_| Vec::new()).collect();
         let mut paths: Vec<Vec<Path>> = names.iter().map(|_| Vec::new()).collect();
         let mut rests = Vec::new();
         for (place, selector) in selectors.iter().enumerate() {
             let head = selector.head().and_then(|name| fields.find(name.as_bytes()));
             match (selector, head) {
-                (Selector::Field(_), Some(head)) => places[head] = Some(place),
+                (Selector::Field(_), Some(head)) => places[head].push(place),
                 (Selector::Spelling(_), Some(head)) => {
-                    places[head] = Some(place);
                     fields.respell(head);
+                    // Another selector may name one of the spellings.
+                    let alike = fields.spelt_like(head);
+                    alike.for_each(|head| places[head].push(place));
                 }
                 (Selector::Pointer(pointer), Some(head)) => {
                     paths[head].push(Path::new(place, pointer));
@@ -82,7 +84,8 @@ impl JsonFormat {
                 _ => {}
             }
         }
-        let is_plain = selectors.iter().all(|selector| selector.field().is_some());
+        let is_plain = selectors.iter().all(|selector| selector.field().is_some())
+            && places.iter().enumerate().all(|(field, places)| *places == [field]);
         Self { fields, places, paths, rests, is_plain, text: Vec::new(), key: Vec::new() }
     }
 
@@ -134,9 +137,10 @@ impl JsonFormat {
         value: Span,
         spans: &mut [Span],
     ) -> Result<(), Malformed> {
-        let place = self.places.get(field).copied().flatten();
-        if let Some(span) = place.and_then(|place| spans.get_mut(place)) {
-            *span = value;
+        for place in self.places.get(field).into_iter().flatten() {
+            if let Some(span) = spans.get_mut(*place) {
+                *span = value;
+            }
         }
         for path in self.paths.get(field).into_iter().flatten() {
             if let Some(span) = spans.get_mut(path.place) {

@@ -17,6 +17,7 @@ mod faults;
 mod files;
 mod gaps;
 mod ingest;
+mod mapping;
 mod membership;
 mod outages;
 mod positions;

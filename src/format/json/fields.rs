@@ -86,8 +86,21 @@ impl Fields {
         }
     }
 
+    /// The fields whose names are spellings of the same one.
+    pub(super) fn spelt_like(&self, field: usize) -> impl Iterator<Item = usize> {
+        let spelt = |name: &[u8]| {
+            let mut spelt = Vec::new();
+            spell(name, &mut spelt);
+            spelt
+        };
+        let own = self.names.get(field).map(|name| spelt(name));
+        let names = self.names.iter().enumerate();
+        names.filter(move |(_, name)| Some(spelt(name)) == own).map(|(field, _)| field)
+    }
+
     /// The field that `name` is another spelling of. It is expected in this one from now on: the
     /// records of a topic mostly agree.
+    #[inline(never)]
     pub(super) fn find_spelling(&mut self, name: &[u8]) -> Option<usize> {
         if self.spellings.is_empty() {
             return None;

@@ -519,6 +519,10 @@ fn a_name_may_be_spelt_in_many_ways() {
     ] {
         assert_eq!(found(payload)[..3], ["1", "2", "3"], "{payload}");
     }
+    // Somebody else may ask for one of the spellings.
+    let both = [spelling("Total"), "total".into()];
+    assert_eq!(selected(&both, r#"{"total":5}"#), ["5", "5"]);
+    assert_eq!(selected(&both, r#"{"TOTAL":5}"#), ["5", "Absent"]);
     // What is known in another spelling is not in the rest.
     assert_eq!(found(r#"{"orderId":1,"order":2}"#)[3], r#"{"order":2}"#);
     // The same format takes every spelling, whatever it saw before.

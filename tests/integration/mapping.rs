@@ -1,0 +1,122 @@
+//! What feeds a column, and which records are wanted.
+
+use crate::support::{Message, World, eventually, grid, produce};
+
+/// A route with the targets `to`; each is what stands behind `[[routes.to]]`.
+fn config(world: &World, to: &[&str]) -> String {
+    let ends = format!("{}{}", world.source_config(""), world.sink_config("serving"));
+    let mut config =
+        format!("{ends}[[routes]]\nsource = \"shop\"\ntopics = [\"{}\"]\n", world.name);
+    for target in to {
+        config.push_str(&format!("[[routes.to]]\nsink = \"serving\"\n{target}\n"));
+    }
+    config
+}
+
+#[test]
+fn columns_are_fed_from_anywhere_in_the_record_or_from_the_configuration() {
+    let world = World::bare("mapping-feeds", 1);
+    world
+        .sql
+        .execute(
+            "CREATE TABLE t (id int, city text, sku text, source text NOT NULL, version int DEFAULT 9, \
+             status text NOT NULL DEFAULT 'unknown', seen timestamptz, extra jsonb, raw jsonb)",
+        )
+        .unwrap();
+    let messages = [
+        r#"{"order_id":1,"address":{"city":"K\u00f6ln","zip":"1"},"items":[{"sku":"a"},{"sku":"b"}],
+            "status":"paid","seen":1767225600,"gift":true,"note":{"x":[1,2]}}"#,
+        r#"{"order_id":2,"address":null,"items":[],"status":null}"#,
+        r#"{"order_id":3}"#,
+    ]
+    .map(Message::json);
+    produce(&world, &messages);
+    let feeds = "table = \"t\"\n[routes.to.columns]\nid = { field = \"order_id\" }\n\
+        city = { pointer = \"/address/city\" }\n\
+        sku = { pointer = \"/items/1/sku\", default = \"none\" }\nsource = { constant = \"web\" }\n\
+        version = { constant = 2 }\nstatus = { default = \"new\" }\n\
+        seen = { epoch = \"s\", default = \"1970-01-01T00:00:00Z\" }\nextra = { rest = true }\n\
+        raw = { metadata = \"payload\" }";
+    let mut tidegate = world.run(&config(&world, &[feeds]), &[]);
+    eventually("the rows", || match tidegate.assert_conservation().written {
+        3 => Ok(()),
+        other => Err(other.to_string()),
+    });
+    tidegate.stop();
+    world.sql.execute("SET timezone = 'UTC'").unwrap();
+    let rows = world.rows(
+        "SELECT id, city, sku, source, version, status, seen, extra, raw->>'order_id' FROM t ORDER BY id",
+    );
+    let rest = r#"{"gift": true, "note": {"x": [1, 2]}}"#;
+    let expected = [
+        ["1", "Köln", "b", "web", "2", "paid", "2026-01-01 00:00:00+00", rest, "1"],
+        ["2", "~", "none", "web", "2", "new", "1970-01-01 00:00:00+00", "~", "2"],
+        ["3", "~", "none", "web", "2", "new", "1970-01-01 00:00:00+00", "~", "3"],
+    ];
+    assert_eq!(rows, grid(&expected));
+}
+
+#[test]
+fn one_topic_is_spread_over_tables_by_what_each_wants() {
+    let world = World::bare("mapping-where", 2);
+    world
+        .sql
+        .execute(
+            "CREATE TABLE paid (order_id int, \"Total\" numeric); CREATE TABLE others (order_id int)",
+        )
+        .unwrap();
+    let mut messages: Vec<Message> = (0..40)
+        .map(|i| {
+            let status = ["paid", "new", "removed", "lost"][i % 4];
+            let json = format!(r#"{{"orderId":{i},"total":{i}.5,"status":"{status}"}}"#);
+            Message { partition: (i % 2) as i32, ..Message::json(&json) }
+        })
+        .collect();
+    messages.push(Message::json(r#"{"orderId":40,"total":"many","status":"paid"}"#));
+    produce(&world, &messages);
+    let targets = [
+        "table = \"paid\"\nmatch = \"loose\"\nwhere = \"status == 'paid' && total < 20\"",
+        "table = \"others\"\nmatch = \"loose\"\nwhere = \"status in ['new', 'lost'] && metadata.partition == 1\"",
+    ];
+    let mut tidegate = world.run(&config(&world, &targets), &[]);
+    let counts = eventually("all records", || {
+        let counts = tidegate.assert_conservation();
+        if counts.consumed == 82 { Ok(counts) } else { Err(format!("{counts:?}")) }
+    });
+    assert_eq!((counts.written, counts.filtered, counts.dead_lettered), (25, 56, 1));
+    let filtered = tidegate.metric_with("tidegate_records_filtered_total", "others");
+    assert!(filtered > 0.0);
+    tidegate.stop();
+    let paid = world.rows("SELECT order_id, \"Total\" FROM paid ORDER BY 1");
+    let expected = [["0", "0.5"], ["4", "4.5"], ["8", "8.5"], ["12", "12.5"], ["16", "16.5"]];
+    assert_eq!(paid, grid(&expected));
+    assert_eq!(world.number("SELECT count(*) FROM others WHERE order_id % 2 = 1"), 20);
+    let letters = world.rows("SELECT reason, message LIKE 'where = %' FROM tidegate.dead_letters");
+    assert_eq!(letters, grid(&[["filter", "t"]]));
+    // The position has passed what nobody wanted, also at the very end.
+    let behind =
+        "SELECT count(*) FROM tidegate.checkpoints WHERE next_offset <> 20 + (partition + 1) % 2";
+    assert_eq!(world.number(behind), 0);
+}
+
+#[test]
+fn what_cannot_be_mapped_ends_the_start_with_the_way_out() {
+    let world = World::bare("mapping-wrong", 1);
+    world.sql.execute("CREATE TABLE t (user_id int, \"userId\" int, n smallint)").unwrap();
+    for (target, problem) in [
+        ("table = \"t\"\nmatch = \"loose\"", "the columns user_id and userId have the same name"),
+        (
+            "table = \"t\"\n[routes.to.columns]\nn = { constant = 70000 }",
+            "columns.n of public.t: `70000`",
+        ),
+        (
+            "table = \"t\"\n[routes.to.columns]\nn = { rest = true }",
+            "has type smallint, which cannot hold the rest of a record",
+        ),
+        ("table = \"t\"\nwhere = \"n >\"", "where: expected an expression in CEL"),
+    ] {
+        let exit = world.run(&config(&world, &[target]), &[]).wait();
+        assert_eq!(exit.code, Some(78), "{}", exit.log);
+        assert!(exit.log.contains(problem), "{problem}: {}", exit.log);
+    }
+}
