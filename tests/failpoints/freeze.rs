@@ -79,3 +79,35 @@ fn a_zombie_that_was_about_to_claim_leaves_the_lanes_to_its_heir() {
     freeze_at("claim.begun=stop@1");
     freeze_at("claim.made=stop@1");
 }
+
+/// Nobody tells the server that a host is gone: its connections stay open, with a transaction in which
+/// all rows of a batch are.
+#[test]
+fn a_host_that_loses_power_holds_nothing_that_its_heir_waits_for() {
+    let world = World::new("power-loss", PARTITIONS as i32);
+    let (proxy, config) = world.behind_proxy(&world.orders_config());
+    let load = start_load(&world, orders_profile(34), RATE);
+    let sets = ["batch.rows=50", "sinks.serving.writers=1"];
+    let lost = world.run_to(&config, "copy.done=stop@6", &sets);
+    await_frozen(&lost);
+    let backends = "SELECT pid FROM pg_stat_activity WHERE datname = current_database() \
+                    AND application_name = 'tidegate' AND state = 'idle in transaction'";
+    let transaction = world.rows(backends);
+    assert_eq!(transaction.len(), 1, "{}", lost.log());
+    // From here on the server hears nothing more, not even that the connections end.
+    proxy.stall();
+    lost.kill();
+
+    let before = world.count_orders();
+    let mut heir = world.run_orders(&["batch.rows=50"]);
+    heir.await_partitions(PARTITIONS);
+    world.await_more_orders_than(before + 500);
+    let left = world.rows(backends);
+    assert!(left.contains(&transaction[0]), "it is still there, and nobody waits for it");
+
+    let ledger = load.finish();
+    world.await_checkpoints(&ledger, "serving.public.orders");
+    heir.assert_conservation();
+    heir.stop();
+    world.assert_exact(&ledger, 34);
+}

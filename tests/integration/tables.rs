@@ -1,6 +1,6 @@
 //! Tables: every type, everything that feeds a column, and every way in which a table can be wrong.
 
-use crate::support::{Message, World, eventually, grid, postgres, produce};
+use crate::support::{Message, World, eventually, grid, postgres, produce, produce_with_header};
 
 /// A route of the topic into table `t`; `more` stands behind it.
 fn config(world: &World, more: &str) -> String {
@@ -139,6 +139,18 @@ fn identity_default_and_generated_columns_are_left_to_postgres() {
     assert_eq!(world.number("SELECT count(DISTINCT id) FROM t"), 3);
     let refused = world.rows("SELECT \"offset\", reason, column_name FROM tidegate.dead_letters");
     assert_eq!(refused, grid(&[["3", "missing_value", "status"]]));
+}
+
+#[test]
+fn a_header_name_that_is_not_utf8_is_kept_readable() {
+    let world = World::bare("table-header", 1);
+    world.sql.execute("CREATE TABLE t (a int, h jsonb)").unwrap();
+    produce_with_header(&world, r#"{"a":1}"#, c"caf\xe9", b"x");
+    produce_with_header(&world, r#"{"a":"one"}"#, c"caf\xe9", b"x");
+    write_all(&world, "[routes.to.columns]\nh = { metadata = \"headers\" }", 2);
+    assert_eq!(world.rows("SELECT a, h FROM t"), grid(&[["1", "{\"caf\u{fffd}\": \"x\"}"]]));
+    let letters = world.rows("SELECT reason, headers->0->>'name' FROM tidegate.dead_letters");
+    assert_eq!(letters, grid(&[["invalid_text", "caf\u{fffd}"]]));
 }
 
 #[test]

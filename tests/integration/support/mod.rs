@@ -14,7 +14,7 @@ pub(crate) use members::await_owned;
 pub(crate) use orders::{RunningLoad, load, orders_profile, start_load};
 pub(crate) use records::{
     Message, Received, committed, coordinator_of, delete_group, delete_records_before,
-    expected_poison, leader_of, produce, produce_to, read_topic, watermarks,
+    expected_poison, leader_of, produce, produce_to, produce_with_header, read_topic, watermarks,
 };
 pub(crate) use servers::{fragile_kafka, fragile_postgres, kafka, postgres};
 pub(crate) use tidegate::{Exit, Tidegate};

@@ -1,13 +1,18 @@
 //! Single records, and questions to the broker.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::BTreeMap,
+    ffi::{CStr, CString},
+    time::Duration,
+};
 
 use loadgen::{Orders, Profile, Record, Renderer};
 use rdkafka::{
-    ClientConfig, Message as _, Offset, TopicPartitionList,
+    ClientConfig, Message as _, Offset, TopicPartitionList, bindings as c,
     consumer::{BaseConsumer, Consumer as _},
     message::{Header, Headers as _, OwnedHeaders},
-    producer::{BaseRecord, DefaultProducerContext, Producer as _, ThreadedProducer},
+    producer::{BaseProducer, BaseRecord, DefaultProducerContext, Producer as _, ThreadedProducer},
+    types::RDKafkaRespErr,
 };
 
 use super::{wait::LIMIT, world::World};
@@ -55,6 +60,34 @@ pub(crate) fn produce_to(brokers: &str, topic: &str, messages: &[Message]) {
         }
         producer.send(record).map_err(|(error, _)| error).unwrap();
     }
+    producer.flush(LIMIT).unwrap();
+}
+
+/// Produces one record with a header whose name may be any bytes, which the binding cannot.
+#[allow(unsafe_code)]
+pub(crate) fn produce_with_header(world: &World, value: &str, name: &CStr, header: &[u8]) {
+    let producer: BaseProducer =
+        ClientConfig::new().set("bootstrap.servers", &world.brokers).create().unwrap();
+    let topic = CString::new(world.name.as_str()).unwrap();
+    // SAFETY: the arguments are those that each tag wants; the library copies value and header.
+    let error = unsafe {
+        c::rd_kafka_producev(
+            producer.client().native_ptr(),
+            c::rd_kafka_vtype_t::RD_KAFKA_VTYPE_TOPIC,
+            topic.as_ptr(),
+            c::rd_kafka_vtype_t::RD_KAFKA_VTYPE_MSGFLAGS,
+            c::RD_KAFKA_MSG_F_COPY,
+            c::rd_kafka_vtype_t::RD_KAFKA_VTYPE_VALUE,
+            value.as_ptr(),
+            value.len(),
+            c::rd_kafka_vtype_t::RD_KAFKA_VTYPE_HEADER,
+            name.as_ptr(),
+            header.as_ptr(),
+            header.len() as isize,
+            c::rd_kafka_vtype_t::RD_KAFKA_VTYPE_END,
+        )
+    };
+    assert_eq!(error, RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR);
     producer.flush(LIMIT).unwrap();
 }
 

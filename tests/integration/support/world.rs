@@ -136,7 +136,12 @@ impl World {
     /// Runs [`Self::orders_config`] up to a failpoint: `name=action@passage`. For tests/failpoints.
     #[allow(dead_code)]
     pub(crate) fn run_orders_to(&self, failpoint: &str, sets: &[&str]) -> Tidegate {
-        self.write_config(&self.orders_config());
+        self.run_to(&self.orders_config(), failpoint, sets)
+    }
+
+    #[allow(dead_code)]
+    pub(crate) fn run_to(&self, config: &str, failpoint: &str, sets: &[&str]) -> Tidegate {
+        self.write_config(config);
         let mut arguments = vec!["run"];
         arguments.extend(sets.iter().flat_map(|set| ["--set", *set]));
         Tidegate::spawn_at(self.folder.path(), &arguments, Stdio::null(), failpoint)
