@@ -27,6 +27,7 @@ use crate::{
     },
     state_line::StateLine,
     status::{SinkStatus, SourceState, Status},
+    topics,
     watchdog::Watchdog,
     writer::WriterThread,
 };
@@ -171,11 +172,24 @@ impl Engine {
             feeds.insert(name.clone(), Feed { sink, sender, receiver, status });
         }
         let mut routes = Routes::new();
-        for route in &self.config.routes {
+        for route in &self.resolve_topics()? {
             let opened = self.open_route(route, &feeds)?;
             routes.entry(route.source.clone()).or_default().push(Arc::new(opened));
         }
         Ok((routes, feeds))
+    }
+
+    /// The routes with the topics that there are in place of patterns.
+    fn resolve_topics(&self) -> Result<Vec<config::Route>, Error> {
+        let mut known = BTreeMap::new();
+        for name in self.config.sources.keys() {
+            if topics::wants_all(&self.config, name) {
+                known.insert(name.clone(), self.source(name)?.topics()?);
+            }
+        }
+        let routes = topics::resolve(&self.config, &known)?;
+        topics::check(&self.config, &routes)?;
+        Ok(routes)
     }
 
     fn open_route(
@@ -231,7 +245,12 @@ impl Engine {
     /// Builds a configured source. A new kind of source is one line here.
     fn source(&self, name: &str) -> Result<Box<dyn Source>, Error> {
         Ok(match &self.config.sources[name] {
-            config::Source::Kafka(config) => Box::new(self.kafka_source(name, config)),
+            config::Source::Kafka(config) => {
+                let own = self.config.routes.iter().filter(|route| route.source == name);
+                let patterns = own.flat_map(config::Route::patterns).collect();
+                let ours = topics::of_dead_letters(&self.config, name);
+                Box::new(self.kafka_source(name, config).with_patterns(patterns, ours))
+            }
             config::Source::Ndjson(config) => Box::new(NdjsonSource::new(name, &config.path)),
         })
     }

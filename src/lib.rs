@@ -51,6 +51,7 @@ mod state_line;
 pub mod status;
 mod stop;
 mod sync;
+mod topics;
 pub mod verdict;
 pub mod watchdog;
 mod writer;

@@ -1,6 +1,6 @@
 //! `tidegate check`
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use tokio::runtime::Runtime;
 
@@ -14,7 +14,8 @@ use crate::{
     memory::Memory,
     shutdown::Shutdown,
     sink::postgres::{PostgresSink, catalog, mapping::Mapping},
-    source::kafka::KafkaSource,
+    source::{Source as _, kafka::KafkaSource},
+    topics,
 };
 
 /// Long enough for a slow answer, short enough to wait for.
@@ -26,6 +27,7 @@ pub(super) fn run(arguments: &ConfigArgs) -> Result<(), Error> {
     println!("ok    {} is valid", arguments.config.display());
     config.warnings.iter().for_each(|warning| println!("warn  {warning}"));
     let mut findings = Findings::default();
+    let config = resolve_topics(config, &mut findings);
     check_sources(&config, &mut findings);
     check_targets(&config, &mut findings)?;
     findings.end()
@@ -56,6 +58,34 @@ impl Findings {
             Some(first) => {
                 Err(Error::new(first.kind, format!("{} of the checks failed", self.count)))
             }
+        }
+    }
+}
+
+/// The configuration with the topics that there are in place of patterns.
+fn resolve_topics(config: Config, findings: &mut Findings) -> Config {
+    let memory = Arc::new(Memory::new(config.memory.budget, config.batch.bytes));
+    let mut known = BTreeMap::new();
+    for (name, source) in &config.sources {
+        let Source::Kafka(kafka) = source else { continue };
+        if topics::wants_all(&config, name) {
+            let (memory, shutdown) = (Arc::clone(&memory), Shutdown::default());
+            match KafkaSource::new(name, kafka.clone(), memory, shutdown, PATIENCE).topics() {
+                Ok(topics) => drop(known.insert(name.clone(), topics)),
+                Err(error) => findings.add(&format!("topics of {name}"), Err(error)),
+            }
+        }
+    }
+    let resolved = topics::resolve(&config, &known)
+        .and_then(|routes| topics::check(&config, &routes).map(|()| routes));
+    match resolved {
+        Ok(routes) => Config { routes, ..config },
+        Err(error) => {
+            findings.add("topics", Err(error));
+            let named =
+                |route: &&Route| !route.topics.iter().any(|topic| topics::is_pattern(topic));
+            let routes = config.routes.iter().filter(named).cloned().collect();
+            Config { routes, ..config }
         }
     }
 }

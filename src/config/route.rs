@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use regex::Regex;
+
 use super::{
     Ends,
     error::suggestion,
@@ -12,6 +14,7 @@ use super::{
     table_name::TableName,
     target::{self, DeadLetters, Target},
 };
+use crate::topics::is_pattern;
 
 const DEFAULT_MAX_RECORD_BYTES: usize = 1 << 20;
 const DEFAULT_MAX_DEAD_LETTER_PERCENT: usize = 50;
@@ -36,6 +39,20 @@ pub struct Route {
     pub max_dead_letter_percent: usize,
     /// Where rows go. At least one.
     pub to: Vec<Target>,
+}
+
+impl Route {
+    /// The name that the configuration has: behind a slash stands the topic of a route that was made
+    /// for one of several.
+    pub(crate) fn configured_name(&self) -> &str {
+        self.name.split('/').next().unwrap_or_default()
+    }
+
+    /// The patterns among its topics.
+    pub(crate) fn patterns(&self) -> impl Iterator<Item = Regex> {
+        let patterns = self.topics.iter().filter(|topic| is_pattern(topic));
+        patterns.filter_map(|pattern| Regex::new(pattern).ok())
+    }
 }
 
 /// How a payload is read.
@@ -174,7 +191,7 @@ fn read_topics(
     }
     let mut topics = Vec::new();
     for item in items {
-        let Some(topic) = read_topic(&item) else { continue };
+        let Some(topic) = read_topic_or_pattern(&item) else { continue };
         match take_topic(source, &topic, &table.path, taken) {
             Some(other) if other == table.path => {
                 item.fail("the topic is listed twice; remove one")
@@ -197,16 +214,32 @@ fn take_topic(source: &str, topic: &str, path: &str, taken: &mut Taken) -> Optio
     other
 }
 
-/// Kafka's own rule for names (`org.apache.kafka.common.internals.Topic`). A pattern (`^...`) fails
-/// it, too: a route has a fixed set of lanes.
+/// A name, or a pattern that begins with `^`, as librdkafka has it.
+fn read_topic_or_pattern(entry: &Entry<'_>) -> Option<String> {
+    let Some(pattern) = entry.as_text().filter(|text| is_pattern(text)) else {
+        let expected = "a topic's name (1 to 249 characters among a-z, A-Z, 0-9, `.`, `_` and `-`) or \
+                        a pattern that begins with `^`";
+        return entry.parsed(expected, |text| is_topic(text).then(|| text.to_owned()));
+    };
+    match Regex::new(pattern) {
+        Ok(_) => Some(pattern.to_owned()),
+        Err(error) => {
+            entry.fail(format!("not a regular expression: {error}"));
+            None
+        }
+    }
+}
+
+/// Kafka's own rule for names (`org.apache.kafka.common.internals.Topic`).
 pub(super) fn read_topic(entry: &Entry<'_>) -> Option<String> {
-    let expected = "a topic's name: 1 to 249 characters among a-z, A-Z, 0-9, `.`, `_` and `-` (no \
-                    pattern)";
-    entry.parsed(expected, |text| {
-        let is_legal = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');
-        let is_topic = (1..=249).contains(&text.len()) && text.bytes().all(is_legal);
-        (is_topic && text != "." && text != "..").then(|| text.to_owned())
-    })
+    let expected = "a topic's name: 1 to 249 characters among a-z, A-Z, 0-9, `.`, `_` and `-`";
+    entry.parsed(expected, |text| is_topic(text).then(|| text.to_owned()))
+}
+
+fn is_topic(text: &str) -> bool {
+    let is_legal = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');
+    let is_topic = (1..=249).contains(&text.len()) && text.bytes().all(is_legal);
+    is_topic && text != "." && text != ".."
 }
 
 fn read_max_record_bytes(table: &mut Table<'_>, batch_bytes: usize) -> Option<usize> {

@@ -12,6 +12,11 @@ pub struct TableName {
 }
 
 impl TableName {
+    /// Whether a table or a schema can have this name.
+    pub(crate) fn is_identifier(text: &str) -> bool {
+        is_identifier(text)
+    }
+
     /// Reads `table`, `schema.table`, or either with a part in double quotes because it holds a
     /// dot.
     pub(super) fn parse(text: &str) -> Option<Self> {

@@ -18,6 +18,12 @@ use crate::{
 
 /// A system that records come from.
 pub trait Source: Send {
+    /// The topics that there are.
+    ///
+    /// # Errors
+    /// When the source cannot be asked.
+    fn topics(&self) -> Result<Vec<String>, Error>;
+
     /// Gives up to `count` payloads of `topics`, to judge the fields by; waits until there is at
     /// least one, or the engine stops.
     ///

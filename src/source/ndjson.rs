@@ -140,6 +140,10 @@ fn claim(
 }
 
 impl Source for NdjsonSource {
+    fn topics(&self) -> Result<Vec<String>, Error> {
+        Ok(vec![self.name.clone()])
+    }
+
     fn sample(&self, _topics: &[String], count: usize) -> Result<Vec<Sample>, Error> {
         if self.path.is_none() {
             return Err(Error::config(format!(

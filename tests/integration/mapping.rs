@@ -1,6 +1,6 @@
 //! What feeds a column, and which records are wanted.
 
-use crate::support::{Message, World, eventually, grid, produce};
+use crate::support::{Message, World, eventually, grid, kafka, produce, produce_to};
 
 /// A route with the targets `to`; each is what stands behind `[[routes.to]]`.
 fn config(world: &World, to: &[&str]) -> String {
@@ -97,6 +97,50 @@ fn one_topic_is_spread_over_tables_by_what_each_wants() {
     let behind =
         "SELECT count(*) FROM tidegate.checkpoints WHERE next_offset <> 20 + (partition + 1) % 2";
     assert_eq!(world.number(behind), 0);
+}
+
+#[test]
+fn each_topic_of_a_pattern_gets_the_table_that_its_name_makes() {
+    let world = World::bare("mapping-topics", 1);
+    let topic = |name: &str| format!("mapping-topics.{name}");
+    for name in ["eu.orders", "us.orders", "dead"] {
+        kafka().create_topic(&topic(name), 1, &[]).unwrap();
+    }
+    world
+        .sql
+        .execute("CREATE SCHEMA eu; CREATE SCHEMA us; CREATE TABLE eu.orders_v1 (id int); CREATE TABLE us.orders_v1 (id int)")
+        .unwrap();
+    produce_to(&world.brokers, &topic("eu.orders"), &[1, 2].map(order));
+    produce_to(&world.brokers, &topic("us.orders"), &[3].map(order));
+    let target = format!(
+        "table = \"{{1}}.{{what}}_v1\"\ndead_letters = {{ topic = \"{}\" }}",
+        topic("dead")
+    );
+    let pattern = r"topics = ['^mapping-topics\.([a-z]+)\.?(?<what>.*)$']";
+    let config = config(&world, &[&target]).replace("topics = [\"mapping-topics\"]", pattern);
+    let mut tidegate = world.run(&config, &[]);
+    eventually("the rows", || match tidegate.assert_conservation().written {
+        3 => Ok(()),
+        other => Err(other.to_string()),
+    });
+    kafka().create_topic(&topic("fr.orders"), 1, &[]).unwrap();
+    tidegate.await_log("the new topic mapping-topics.fr.orders matches a pattern");
+    tidegate.stop();
+    assert_eq!(world.rows("SELECT id FROM eu.orders_v1 ORDER BY 1"), grid(&[["1"], ["2"]]));
+    assert_eq!(world.rows("SELECT id FROM us.orders_v1"), grid(&[["3"]]));
+
+    // After a restart the new topic is read; but its table has to be there.
+    let exit = world.run(&config, &[]).wait();
+    assert_eq!(exit.code, Some(78), "{}", exit.log);
+    assert!(exit.log.contains("there is no table \"fr\".\"orders_v1\""), "{}", exit.log);
+    let nothing = config.replace("mapping-topics\\.", "mapping-nothing");
+    let exit = world.run(&nothing, &[]).wait();
+    assert_eq!(exit.code, Some(69), "{}", exit.log);
+    assert!(exit.log.contains("no topic of source shop matches"), "{}", exit.log);
+}
+
+fn order(id: i32) -> Message {
+    Message::json(&format!("{{\"id\":{id}}}"))
 }
 
 #[test]

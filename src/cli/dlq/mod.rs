@@ -21,6 +21,7 @@ use crate::{
     rejection::Reason,
     shutdown::Shutdown,
     sink::postgres::{PostgresSink, dead_letters::Filter},
+    topics,
 };
 
 /// Long enough for a slow answer, short enough to wait for.
@@ -147,6 +148,16 @@ impl Store {
         };
         let groups = groups.into_iter().collect();
         Ok(Self { config, sink_name, sink, groups, _runtime: runtime })
+    }
+
+    /// Puts the topics that there are letters of in place of patterns.
+    fn resolve_topics(&mut self, filter: &Filter) -> Result<(), Error> {
+        let sums = self.sink.sum_dead_letters(filter, &["topic"])?;
+        let topics: Vec<String> = sums.into_iter().flat_map(|sum| sum.names).collect();
+        let sources = self.config.sources.keys();
+        let known = sources.map(|source| (source.clone(), topics.clone())).collect();
+        self.config.routes = topics::resolve(&self.config, &known)?;
+        Ok(())
     }
 
     /// In whose name the letters are looked for.

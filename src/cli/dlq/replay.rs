@@ -60,8 +60,9 @@ pub(super) struct ReplayArgs {
 }
 
 pub(super) fn run(arguments: &ReplayArgs) -> Result<(), Error> {
-    let store = Store::open(&arguments.whose)?;
+    let mut store = Store::open(&arguments.whose)?;
     let filter = arguments.which.filter(&store);
+    store.resolve_topics(&filter)?;
     let mut replay = Replay::new(&store, &filter, arguments)?;
     let columns = ["consumer_group", "topic", "target"];
     let mut homeless = 0;

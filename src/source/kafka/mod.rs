@@ -7,6 +7,7 @@ mod assignment;
 mod audit;
 mod client;
 mod dead_letters;
+mod discovery;
 mod headers;
 mod member;
 mod mend;
@@ -18,6 +19,7 @@ mod topic_id;
 mod watermark;
 
 use std::{
+    collections::BTreeSet,
     sync::Arc,
     thread::JoinHandle,
     time::{Duration, Instant},
@@ -27,11 +29,13 @@ use rdkafka::{
     Message as _, Offset, TopicPartitionList,
     consumer::{BaseConsumer, Consumer as _},
     error::KafkaError,
+    metadata::Metadata,
     types::RDKafkaErrorCode,
 };
+use regex::Regex;
 
 pub use self::dead_letters::DeadLetterTopic;
-use self::{client::Client, poller::Poller};
+use self::{client::Client, discovery::Discovery, poller::Poller};
 use super::Source;
 use crate::{
     config::KafkaSource as Config,
@@ -54,6 +58,9 @@ pub struct KafkaSource {
     memory: Arc<Memory>,
     shutdown: Shutdown,
     patience: Duration,
+    patterns: Vec<Regex>,
+    /// Topics that a pattern does not mean.
+    ours: BTreeSet<String>,
 }
 
 impl KafkaSource {
@@ -66,21 +73,35 @@ impl KafkaSource {
         shutdown: Shutdown,
         patience: Duration,
     ) -> Self {
-        Self { name: name.to_owned(), config, memory, shutdown, patience }
+        let name = name.to_owned();
+        Self {
+            name,
+            config,
+            memory,
+            shutdown,
+            patience,
+            patterns: Vec::new(),
+            ours: BTreeSet::new(),
+        }
     }
 
-    /// Numbers of partitions of the topics, in order.
-    fn partition_counts(
-        &self,
-        consumer: &BaseConsumer,
-        topics: &[String],
-    ) -> Result<Vec<usize>, Error> {
+    /// With the patterns that its topics were found by: a later topic that matches one is told, unless
+    /// it is one of `ours`.
+    #[must_use]
+    pub(crate) fn with_patterns(mut self, patterns: Vec<Regex>, ours: BTreeSet<String>) -> Self {
+        self.patterns = patterns;
+        self.ours = ours;
+        self
+    }
+
+    /// What the cluster has; waits for brokers that do not answer.
+    fn metadata(&self, consumer: &BaseConsumer) -> Result<Metadata, Error> {
         let deadline = Instant::now() + self.patience;
-        let metadata = loop {
+        loop {
             let metadata =
                 consumer.client().fetch_metadata(None, ASK_MAX.min(Duration::from_secs(5)));
             match metadata {
-                Ok(metadata) => break metadata,
+                Ok(metadata) => return Ok(metadata),
                 Err(error) if Instant::now() < deadline => {
                     tracing::warn!(
                         "source {}: no broker of {} answers ({error}); still trying",
@@ -103,7 +124,16 @@ impl KafkaSource {
                     )));
                 }
             }
-        };
+        }
+    }
+
+    /// Numbers of partitions of the topics, in order.
+    fn partition_counts(
+        &self,
+        consumer: &BaseConsumer,
+        topics: &[String],
+    ) -> Result<Vec<usize>, Error> {
+        let metadata = self.metadata(consumer)?;
         let known: Vec<&str> = metadata.topics().iter().map(|topic| topic.name()).collect();
         topics
             .iter()
@@ -135,6 +165,18 @@ impl KafkaSource {
         config.create().map_err(|error| self.misconfigured(&error))
     }
 
+    fn start_discovery(&self, topics: &[String], context: &Context) -> Result<(), Error> {
+        let discovery = Discovery {
+            source: self.name.clone(),
+            consumer: self.plain_consumer()?,
+            patterns: self.patterns.clone(),
+            known: topics.iter().chain(&self.ours).cloned().collect(),
+            shutdown: context.shutdown.clone(),
+        };
+        let name = format!("topics-{}", self.name);
+        context.watchdog.spawn(&name, move |heart| discovery.run(heart)).map(drop)
+    }
+
     fn misconfigured(&self, error: &KafkaError) -> Error {
         Error::config(format!(
             "sources.{}: the Kafka client refuses its settings: {error}",
@@ -162,6 +204,11 @@ impl KafkaSource {
 }
 
 impl Source for KafkaSource {
+    fn topics(&self) -> Result<Vec<String>, Error> {
+        let metadata = self.metadata(&self.plain_consumer()?)?;
+        Ok(metadata.topics().iter().map(|topic| topic.name().to_owned()).collect())
+    }
+
     fn sample(&self, topics: &[String], count: usize) -> Result<Vec<Sample>, Error> {
         let consumer = self.plain_consumer()?;
         let counts = self.partition_counts(&consumer, topics)?;
@@ -235,6 +282,9 @@ impl Source for KafkaSource {
             ))
         })?;
         let group = Arc::new(Group { name: self.config.group.clone(), cluster_id });
+        if !self.patterns.is_empty() {
+            self.start_discovery(&topics, &context)?;
+        }
         let names: Vec<&str> = topics.iter().map(String::as_str).collect();
         consumer.subscribe(&names).map_err(|error| self.misconfigured(&error))?;
         let poller = Poller::new(
