@@ -27,7 +27,14 @@ pub(super) fn run(arguments: &ConfigArgs) -> Result<(), Error> {
     println!("ok    {} is valid", arguments.config.display());
     config.warnings.iter().for_each(|warning| println!("warn  {warning}"));
     let mut findings = Findings::default();
-    let config = resolve_topics(config, &mut findings);
+    let config = match resolve_topics(config) {
+        Ok(config) => config,
+        // Nothing more can be looked at before it is known which topics and tables there are.
+        Err(error) => {
+            findings.add("topics", Err(error));
+            return findings.end();
+        }
+    };
     check_sources(&config, &mut findings);
     check_targets(&config, &mut findings)?;
     findings.end()
@@ -63,31 +70,20 @@ impl Findings {
 }
 
 /// The configuration with the topics that there are in place of patterns.
-fn resolve_topics(config: Config, findings: &mut Findings) -> Config {
+pub(super) fn resolve_topics(config: Config) -> Result<Config, Error> {
     let memory = Arc::new(Memory::new(config.memory.budget, config.batch.bytes));
     let mut known = BTreeMap::new();
     for (name, source) in &config.sources {
         let Source::Kafka(kafka) = source else { continue };
         if topics::wants_all(&config, name) {
             let (memory, shutdown) = (Arc::clone(&memory), Shutdown::default());
-            match KafkaSource::new(name, kafka.clone(), memory, shutdown, PATIENCE).topics() {
-                Ok(topics) => drop(known.insert(name.clone(), topics)),
-                Err(error) => findings.add(&format!("topics of {name}"), Err(error)),
-            }
+            let source = KafkaSource::new(name, kafka.clone(), memory, shutdown, PATIENCE);
+            known.insert(name.clone(), source.topics()?);
         }
     }
-    let resolved = topics::resolve(&config, &known)
-        .and_then(|routes| topics::check(&config, &routes).map(|()| routes));
-    match resolved {
-        Ok(routes) => Config { routes, ..config },
-        Err(error) => {
-            findings.add("topics", Err(error));
-            let named =
-                |route: &&Route| !route.topics.iter().any(|topic| topics::is_pattern(topic));
-            let routes = config.routes.iter().filter(named).cloned().collect();
-            Config { routes, ..config }
-        }
-    }
+    let routes = topics::resolve(&config, &known)?;
+    topics::check(&config, &routes)?;
+    Ok(Config { routes, ..config })
 }
 
 fn check_sources(config: &Config, findings: &mut Findings) {

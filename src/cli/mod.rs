@@ -4,10 +4,14 @@ mod check;
 mod dlq;
 mod healthcheck;
 mod init;
+mod plan;
 mod run;
 mod telemetry;
 
-use std::path::PathBuf;
+use std::{
+    io::{self, Write as _},
+    path::PathBuf,
+};
 
 use clap::{Args, Parser, Subcommand, error::ErrorKind as ClapKind};
 
@@ -30,6 +34,9 @@ enum Command {
     Run(ConfigArgs),
     /// Look at everything that can be wrong before a record is read; changes nothing.
     Check(ConfigArgs),
+    /// Show what feeds which column, the tables that would be made, and the first records as the rows
+    /// that they would become; writes nothing.
+    Plan(plan::PlanArgs),
     /// Look at a topic's records and print the table and the configuration that fit them.
     Init(init::InitArgs),
     /// Look at the dead letters in the table, send them again, or drop them.
@@ -74,8 +81,39 @@ pub fn run() -> Result<(), Error> {
     match cli.command {
         Command::Run(arguments) => run::run(&arguments),
         Command::Check(arguments) => check::run(&arguments),
+        Command::Plan(arguments) => plan::run(&arguments),
         Command::Init(arguments) => init::run(&arguments),
         Command::Dlq(arguments) => dlq::run(&arguments),
         Command::Healthcheck(arguments) => healthcheck::run(&arguments),
+    }
+}
+
+/// Prints. That nobody reads on (`| head`) is no error.
+fn say(text: &str) -> Result<(), Error> {
+    let mut out = io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(Error::unavailable(format!("cannot write to standard output: {error}")))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// A text without what would disturb a terminal.
+fn printable(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for c in text.chars() {
+        if c.is_control() { shown.extend(c.escape_default()) } else { shown.push(c) }
+    }
+    shown
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_that_a_record_holds_reaches_the_terminal_as_an_order() {
+        assert_eq!(printable("a\x1b[2J\nb\u{9b}é"), "a\\u{1b}[2J\\nb\\u{9b}é");
     }
 }

@@ -8,11 +8,12 @@ pub mod kafka;
 pub mod lines;
 pub mod ndjson;
 
-use std::{sync::Arc, thread::JoinHandle};
+use std::{sync::Arc, thread::JoinHandle, time::Duration};
 
 use crate::{
     detect::Sample,
-    error::Error,
+    error::{Error, ErrorKind},
+    record::Record,
     route::{Context, Route},
 };
 
@@ -24,12 +25,36 @@ pub trait Source: Send {
     /// When the source cannot be asked.
     fn topics(&self) -> Result<Vec<String>, Error>;
 
+    /// Shows the first records of `topics` until `visit` has said of `count` that they are of use.
+    /// Waits for a first one, at most for so long, or until the engine stops.
+    ///
+    /// # Errors
+    /// When the source cannot be read.
+    fn look(
+        &self,
+        topics: &[String],
+        count: usize,
+        wait: Duration,
+        visit: &mut dyn FnMut(&Record<'_>) -> bool,
+    ) -> Result<(), Error>;
+
     /// Gives up to `count` payloads of `topics`, to judge the fields by; waits until there is at
     /// least one, or the engine stops.
     ///
     /// # Errors
     /// When the source cannot be read.
-    fn sample(&self, topics: &[String], count: usize) -> Result<Vec<Sample>, Error>;
+    fn sample(&self, topics: &[String], count: usize) -> Result<Vec<Sample>, Error> {
+        let mut samples = Vec::new();
+        self.look(topics, count, Duration::MAX, &mut |record| {
+            samples.extend(record.value.map(<[u8]>::to_vec));
+            record.value.is_some()
+        })?;
+        if samples.is_empty() {
+            let message = "stopped while waiting for a first record";
+            return Err(Error::new(ErrorKind::Temporary, message));
+        }
+        Ok(samples)
+    }
 
     /// Starts to read, until the engine stops or the source is at its end. The thread ends when
     /// everything it has taken in is durable or given up.

@@ -19,7 +19,6 @@ use super::{
 };
 use crate::{
     batch::Trigger,
-    detect::Sample,
     error::{Error, ErrorKind},
     lane::{LaneKey, Loss},
     record::Record,
@@ -144,18 +143,30 @@ impl Source for NdjsonSource {
         Ok(vec![self.name.clone()])
     }
 
-    fn sample(&self, _topics: &[String], count: usize) -> Result<Vec<Sample>, Error> {
+    fn look(
+        &self,
+        _topics: &[String],
+        count: usize,
+        _wait: Duration,
+        visit: &mut dyn FnMut(&Record<'_>) -> bool,
+    ) -> Result<(), Error> {
         if self.path.is_none() {
             return Err(Error::config(format!(
-                "sources.{}: standard input cannot be read twice, so a missing table cannot be made \
-                 from it; create the table first",
+                "sources.{}: standard input cannot be read twice, so nothing can be judged by it \
+                 before it is read; create the table first",
                 self.name
             )));
         }
-        let lines = BufReader::new(self.open()?).split(b'\n').take(count);
-        lines
-            .collect::<Result<_, _>>()
-            .map_err(|error| Error::config(format!("sources.{}: {error}", self.name)))
+        let mut of_use = 0;
+        for (offset, line) in (0..).zip(BufReader::new(self.open()?).split(b'\n')) {
+            let failed = |error| Error::config(format!("sources.{}: {error}", self.name));
+            let line = line.map_err(failed)?;
+            of_use += usize::from(visit(&record_of(&self.name, offset, &line)));
+            if of_use == count {
+                break;
+            }
+        }
+        Ok(())
     }
 
     fn start(

@@ -1,6 +1,8 @@
 //! What feeds a column, and which records are wanted.
 
-use crate::support::{Message, World, eventually, grid, kafka, produce, produce_to};
+use std::process::Stdio;
+
+use crate::support::{Message, Tidegate, World, eventually, grid, kafka, produce, produce_to};
 
 /// A route with the targets `to`; each is what stands behind `[[routes.to]]`.
 fn config(world: &World, to: &[&str]) -> String {
@@ -137,6 +139,47 @@ fn each_topic_of_a_pattern_gets_the_table_that_its_name_makes() {
     let exit = world.run(&nothing, &[]).wait();
     assert_eq!(exit.code, Some(69), "{}", exit.log);
     assert!(exit.log.contains("no topic of source shop matches"), "{}", exit.log);
+}
+
+#[test]
+fn a_plan_shows_the_rows_and_the_tables_and_writes_nothing() {
+    let world = World::bare("mapping-plan", 1);
+    world.sql.execute("CREATE TABLE t (id int, at timestamptz, note text DEFAULT 'none')").unwrap();
+    let mut messages = [
+        r#"{"id":1,"ts":1767225600,"note":"caf\u00e9\n","gift":true}"#,
+        r#"{"id":"two","ts":0}"#,
+        r#"{"id":-3,"ts":1}"#,
+    ]
+    .map(Message::json)
+    .to_vec();
+    messages.push(Message { key: Some(b"1".to_vec()), ..Message::default() });
+    produce(&world, &messages);
+    let targets = [
+        "table = \"t\"\nwhere = \"id != -3\"\n[routes.to.columns]\nat = { field = \"ts\", epoch = \"s\" }",
+        "table = \"new\"\non_missing_table = \"create\"",
+    ];
+    world.write_config(&config(&world, &targets));
+    let exit = Tidegate::spawn(world.folder.path(), &["plan"], Stdio::null()).wait();
+    assert_eq!(exit.code, Some(0), "{}", exit.log);
+    let plan = exit.stdout;
+    for part in [
+        "table t, exactly once",
+        "  at    timestamp with time zone  field ts, epoch s\n",
+        "  note  text                      field note, or the column's default\n",
+        "  where id != -3\n",
+        "  fed to no column: gift\n",
+        "mapping-plan[0]@0\n    id    1\n    at    2026-01-01 00:00:00+00\n    note  café\\n\n",
+        "mapping-plan[0]@1 becomes a dead letter (invalid_text): column id: `two`",
+        "mapping-plan[0]@2 is passed over\n",
+        "mapping-plan[0]@3 becomes a dead letter (tombstone)",
+        "  CREATE TABLE IF NOT EXISTS \"new\" (\n      \"id\" jsonb,\n      \"ts\" bigint,\n",
+        "mapping-plan[0]@1\n    id    \"two\"\n    ts    0\n",
+    ] {
+        assert!(plan.contains(part), "{part}\n--- in ---\n{plan}");
+    }
+    assert_eq!(world.number("SELECT count(*) FROM t"), 0);
+    let made = "SELECT count(*) FROM pg_class WHERE relname IN ('new', 'tidegate_plan')";
+    assert_eq!(world.number(made), 0);
 }
 
 fn order(id: i32) -> Message {

@@ -7,14 +7,13 @@ mod show;
 
 use std::{
     collections::BTreeSet,
-    io::{self, Write as _},
     time::{Duration, SystemTime},
 };
 
 use clap::{Args, Subcommand, builder::PossibleValuesParser};
 use tokio::runtime::Runtime;
 
-use super::{ConfigArgs, telemetry};
+use super::{ConfigArgs, printable, say, telemetry};
 use crate::{
     config::{Config, Sink, parse_duration},
     error::{Error, ErrorKind},
@@ -189,29 +188,9 @@ fn choose_sink(config: &Config, wanted: Option<&str>) -> Result<String, Error> {
     }
 }
 
-/// Prints. That nobody reads on (`| head`) is no error.
-fn say(text: &str) -> Result<(), Error> {
-    let mut out = io::stdout().lock();
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            Err(Error::unavailable(format!("cannot write to standard output: {error}")))
-        }
-        _ => Ok(()),
-    }
-}
-
 /// `1 dead letter`, `2 dead letters`.
 fn counted(count: u64) -> String {
     format!("{count} dead letter{}", if count == 1 { "" } else { "s" })
-}
-
-/// A text without what would disturb a terminal.
-fn printable(text: &str) -> String {
-    let mut shown = String::with_capacity(text.len());
-    for c in text.chars() {
-        if c.is_control() { shown.extend(c.escape_default()) } else { shown.push(c) }
-    }
-    shown
 }
 
 #[cfg(test)]
@@ -226,10 +205,5 @@ mod tests {
         assert_eq!(instant("2026-01-31T01:00:00+01:00").unwrap(), "2026-01-31T00:00:00Z");
         assert!(instant("yesterday").unwrap_err().contains("24h"));
         assert!(instant("999999999999h").is_err());
-    }
-
-    #[test]
-    fn nothing_that_a_record_holds_reaches_the_terminal_as_an_order() {
-        assert_eq!(printable("a\x1b[2J\nb\u{9b}é"), "a\\u{1b}[2J\\nb\\u{9b}é");
     }
 }

@@ -9,6 +9,7 @@ pub mod dead_letters;
 pub mod encode;
 mod flush;
 pub mod mapping;
+pub(crate) mod preview;
 mod row_fault;
 mod session;
 pub mod sqlstate;

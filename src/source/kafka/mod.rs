@@ -35,13 +35,18 @@ use rdkafka::{
 use regex::Regex;
 
 pub use self::dead_letters::DeadLetterTopic;
-use self::{client::Client, discovery::Discovery, poller::Poller};
+use self::{
+    client::Client,
+    discovery::Discovery,
+    partition::{KafkaHeaders, record_of},
+    poller::Poller,
+};
 use super::Source;
 use crate::{
     config::KafkaSource as Config,
-    detect::Sample,
     error::{Error, ErrorKind},
     memory::Memory,
+    record::Record,
     route::{Context, Route},
     shutdown::Shutdown,
     sink::{Group, postgres::catalog::nearest},
@@ -209,7 +214,13 @@ impl Source for KafkaSource {
         Ok(metadata.topics().iter().map(|topic| topic.name().to_owned()).collect())
     }
 
-    fn sample(&self, topics: &[String], count: usize) -> Result<Vec<Sample>, Error> {
+    fn look(
+        &self,
+        topics: &[String],
+        count: usize,
+        wait: Duration,
+        visit: &mut dyn FnMut(&Record<'_>) -> bool,
+    ) -> Result<(), Error> {
         let consumer = self.plain_consumer()?;
         let counts = self.partition_counts(&consumer, topics)?;
         let mut list = TopicPartitionList::new();
@@ -220,13 +231,15 @@ impl Source for KafkaSource {
             }
         }
         consumer.assign(&list).map_err(|error| self.misconfigured(&error))?;
-        let mut samples = Vec::new();
+        let begun = Instant::now();
+        let mut of_use = 0;
         let mut quiet_since = Instant::now();
         let mut said = false;
-        while samples.len() < count && !self.shutdown.is_requested() {
+        while of_use < count && !self.shutdown.is_requested() {
             match consumer.poll(Duration::from_millis(100)) {
                 Some(Ok(message)) => {
-                    samples.extend(message.payload().map(<[u8]>::to_vec));
+                    let headers = KafkaHeaders(&message);
+                    of_use += usize::from(visit(&record_of(&message, message.topic(), &headers)));
                     quiet_since = Instant::now();
                 }
                 Some(Err(KafkaError::MessageConsumption(
@@ -241,7 +254,7 @@ impl Source for KafkaSource {
                 }
                 Some(Err(error)) => tracing::warn!("source {}: {error}", self.name),
                 None if quiet_since.elapsed() < Duration::from_secs(1) => {}
-                None if !samples.is_empty() => break,
+                None if of_use > 0 || begun.elapsed() >= wait => break,
                 None if !said => {
                     tracing::info!(
                         "waiting for a first record of {} to see its fields",
@@ -252,13 +265,7 @@ impl Source for KafkaSource {
                 None => {}
             }
         }
-        if samples.is_empty() {
-            return Err(Error::new(
-                ErrorKind::Temporary,
-                "stopped while waiting for a first record",
-            ));
-        }
-        Ok(samples)
+        Ok(())
     }
 
     fn start(

@@ -125,7 +125,7 @@ impl PartitionReader {
     }
 }
 
-fn record_of<'a>(
+pub(super) fn record_of<'a>(
     message: &'a BorrowedMessage<'_>,
     topic: &'a str,
     headers: &'a KafkaHeaders<'a>,
@@ -143,7 +143,7 @@ fn record_of<'a>(
 
 /// Parsed by librdkafka when they are first asked for (rd_kafka_message_headers): a record whose
 /// headers nobody wants costs nothing.
-struct KafkaHeaders<'a>(&'a BorrowedMessage<'a>);
+pub(super) struct KafkaHeaders<'a>(pub(super) &'a BorrowedMessage<'a>);
 
 impl Headers for KafkaHeaders<'_> {
     fn for_each(&self, visit: &mut dyn FnMut(&str, Option<&[u8]>)) {

@@ -1,0 +1,175 @@
+//! `tidegate plan`
+
+use std::{sync::Arc, time::Duration};
+
+use clap::Args;
+use tokio::runtime::Runtime;
+
+use super::{ConfigArgs, check, printable, say, telemetry};
+use crate::{
+    batch::Original,
+    config::{Config, Route, Sink, Source, Target},
+    error::Error,
+    intake::Decoder,
+    memory::Memory,
+    selector::Selector,
+    shutdown::Shutdown,
+    sink::postgres::{
+        PostgresSink,
+        preview::{Planned, Shown},
+    },
+    source::{kafka::KafkaSource, ndjson::NdjsonSource},
+};
+
+/// Long enough for a slow answer, short enough to wait for.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// As many as `run` judges a missing table by.
+const SAMPLE_RECORDS: usize = 1000;
+/// Characters of a value that are shown.
+const SHOWN_CHARS: usize = 60;
+
+#[derive(Debug, Args)]
+pub(super) struct PlanArgs {
+    #[command(flatten)]
+    config: ConfigArgs,
+    /// Records to show as rows, the first ones of each route.
+    #[arg(long, default_value_t = 10, value_name = "COUNT")]
+    rows: usize,
+}
+
+/// A record that was read, with the topic and the partition that it is of.
+struct Kept {
+    topic: String,
+    partition: i32,
+    bytes: Vec<u8>,
+}
+
+pub(super) fn run(arguments: &PlanArgs) -> Result<(), Error> {
+    let config = arguments.config.load()?;
+    telemetry::install(&config.log)?;
+    let config = check::resolve_topics(config)?;
+    let runtime = Runtime::new().map_err(|error| Error::software(error.to_string()))?;
+    for route in &config.routes {
+        let records = read(&config, route)?;
+        for target in &route.to {
+            let heading = heading(route, target);
+            let Sink::Postgres(postgres) = &config.sinks[&target.sink] else {
+                say(&format!("{heading}\n\n  every record, as it is\n\n"))?;
+                continue;
+            };
+            let handle = runtime.handle().clone();
+            let sink =
+                PostgresSink::new(&target.sink, postgres, handle, Shutdown::default(), PATIENCE)?;
+            let planned = plan(&sink, route, target, &records, arguments.rows)?;
+            say(&format!("{heading}\n\n{}\n", describe(&planned, target, &records)))?;
+        }
+    }
+    Ok(())
+}
+
+fn read(config: &Config, route: &Route) -> Result<Vec<Kept>, Error> {
+    let source: Box<dyn crate::source::Source> = match &config.sources[&route.source] {
+        Source::Kafka(kafka) => {
+            let memory = Arc::new(Memory::new(config.memory.budget, config.batch.bytes));
+            let (kafka, shutdown) = (kafka.clone(), Shutdown::default());
+            Box::new(KafkaSource::new(&route.source, kafka, memory, shutdown, PATIENCE))
+        }
+        // Its first records would be gone for the run that follows.
+        Source::Ndjson(file) if file.is_stdin() => return Ok(Vec::new()),
+        Source::Ndjson(file) => Box::new(NdjsonSource::new(&route.source, &file.path)),
+    };
+    let mut records = Vec::new();
+    source.look(&route.topics, SAMPLE_RECORDS, PATIENCE, &mut |record| {
+        let mut bytes = Vec::new();
+        Original::keep(record, &mut bytes);
+        records.push(Kept { topic: record.topic.to_owned(), partition: record.partition, bytes });
+        true
+    })?;
+    Ok(records)
+}
+
+fn plan(
+    sink: &PostgresSink,
+    route: &Route,
+    target: &Target,
+    records: &[Kept],
+    rows: usize,
+) -> Result<Planned, Error> {
+    let samples: Vec<Vec<u8>> = records
+        .iter()
+        .filter_map(|kept| Original::read(&kept.bytes)?.0.value.map(<[u8]>::to_vec))
+        .collect();
+    sink.plan(target, &samples, |selectors, show| {
+        let mut decoder = Decoder::new(route.format, selectors, route.max_record_bytes);
+        for kept in records.iter().take(rows) {
+            let Some((original, _)) = Original::read(&kept.bytes) else { continue };
+            let record = original.record(&kept.topic, kept.partition);
+            let decoded = decoder.decode(&record);
+            let row = decoded.as_ref().map(|()| decoder.row(&record));
+            show(&record, row);
+        }
+    })
+}
+
+fn heading(route: &Route, target: &Target) -> String {
+    let table = target.table.as_ref().map_or_else(String::new, |table| format!(", table {table}"));
+    format!(
+        "route {}: {} [{}] to {}{table}, {}",
+        route.name,
+        route.source,
+        route.topics.join(", "),
+        target.sink,
+        target.delivery
+    )
+}
+
+fn describe(planned: &Planned, target: &Target, records: &[Kept]) -> String {
+    let mut text = String::new();
+    if let Some(ddl) = &planned.ddl {
+        text.push_str("  the table is missing and would be made:\n\n");
+        ddl.lines().for_each(|line| text.push_str(&format!("  {line}\n")));
+        text.push('\n');
+    }
+    let width = |of: fn(&[String; 3]) -> usize| planned.columns.iter().map(of).max().unwrap_or(0);
+    let (names, types) = (width(|c| c[0].chars().count()), width(|c| c[1].chars().count()));
+    for [name, sql_type, fed] in &planned.columns {
+        text.push_str(&format!("  {name:names$}  {sql_type:types$}  {fed}\n"));
+    }
+    if let Some(filter) = &target.filter {
+        text.push_str(&format!("  where {filter}\n"));
+    }
+    if !planned.unused.is_empty() {
+        let unused: Vec<String> = planned.unused.iter().map(Selector::to_string).collect();
+        text.push_str(&format!("  fed to no column: {}\n", unused.join(", ")));
+    }
+    if records.is_empty() {
+        text.push_str("\n  no record to show\n");
+    }
+    for (place, shown) in &planned.rows {
+        text.push_str(&format!("\n  {place}"));
+        match shown {
+            Shown::Row(values) => {
+                text.push('\n');
+                for (name, value) in values {
+                    text.push_str(&format!("    {name:names$}  {}\n", shorten(value)));
+                }
+            }
+            Shown::Delete => text.push_str(" deletes the row of its key\n"),
+            Shown::Unwanted => text.push_str(" is passed over\n"),
+            Shown::DeadLetter(rejection) => {
+                let reason = rejection.reason.as_str();
+                text.push_str(&format!(" becomes a dead letter ({reason}): {rejection}\n"));
+            }
+        }
+    }
+    text
+}
+
+/// One line of a value, without what would disturb a terminal.
+fn shorten(value: &str) -> String {
+    let mut shown: String = value.chars().take(SHOWN_CHARS).collect();
+    if shown.len() < value.len() {
+        shown.push('…');
+    }
+    printable(&shown)
+}

@@ -1,0 +1,277 @@
+//! What a target would write, without writing it: for `tidegate plan`.
+//!
+//! Postgres itself shows the rows: they are copied into a temporary table of the target's column types,
+//! in a transaction that is rolled back.
+
+use bytes::Bytes;
+use deadpool_postgres::Object;
+use futures_util::SinkExt as _;
+
+use super::{
+    PostgresSink,
+    catalog::{self, Table, quote_identifier},
+    column::{Column, Feed},
+    ddl,
+    encode::{HEADER, RowEncoder, TRAILER},
+    mapping::Mapping,
+    sqlstate::PgError,
+};
+use crate::{
+    batch::Layout,
+    config::{self, OnMissingTable, TableName},
+    detect,
+    error::Error,
+    filter::Filter,
+    record::Record,
+    rejection::{Reason, Rejection},
+    row::{Change, Row},
+    selector::Selector,
+};
+
+/// What a target would do.
+pub(crate) struct Planned {
+    /// What makes the missing table.
+    pub(crate) ddl: Option<String>,
+    /// Name, type and feed of each column.
+    pub(crate) columns: Vec<[String; 3]>,
+    /// Fields of the sample that feed nothing.
+    pub(crate) unused: Vec<Selector>,
+    /// Records, as `topic[partition]@offset`, and what becomes of them.
+    pub(crate) rows: Vec<(String, Shown)>,
+}
+
+/// What becomes of a record.
+pub(crate) enum Shown {
+    /// The columns with their values.
+    Row(Vec<(String, String)>),
+    /// It deletes a row.
+    Delete,
+    /// It is passed over.
+    Unwanted,
+    /// It cannot become a row.
+    DeadLetter(Rejection),
+}
+
+/// A record that was encoded, or not.
+enum Encoded {
+    Row(Layout, Vec<u8>),
+    Other(Shown),
+}
+
+type Show<'a> = dyn FnMut(&Record<'_>, Result<Row<'_>, &Rejection>) + 'a;
+
+impl PostgresSink {
+    /// Plans the target: `decode` is given the selectors, and shows the records decoded.
+    ///
+    /// # Errors
+    /// When the database cannot be asked or the table cannot be written.
+    pub(crate) fn plan(
+        &self,
+        target: &config::Target,
+        samples: &[Vec<u8>],
+        mut decode: impl FnMut(&[Selector], &mut Show<'_>),
+    ) -> Result<Planned, Error> {
+        let Some(name) = &target.table else {
+            return Err(Error::config("a postgres sink needs a table"));
+        };
+        let fields = detect::detect(samples);
+        let ddl = match self.table(name)? {
+            Some(_) => None,
+            None if target.on_missing_table == OnMissingTable::Create => {
+                Some(ddl::create_table(name, &fields, &target.columns)?)
+            }
+            None => return Err(self.missing(name)),
+        };
+        // The missing table is made as a temporary one.
+        let (shown, create) = match &ddl {
+            Some(_) => {
+                let shown = TableName { schema: Some("pg_temp".to_owned()), ..name.clone() };
+                let create = ddl::create_table(&shown, &fields, &target.columns)?;
+                (shown, Some(create))
+            }
+            None => (name.clone(), None),
+        };
+        self.ask(async |client| {
+            client.batch_execute("BEGIN").await.map_err(failed)?;
+            if let Some(create) = &create {
+                client.batch_execute(create).await.map_err(failed)?;
+            }
+            let planned = match catalog::read(client, &shown).await? {
+                None => Err(self.missing(name)),
+                Some(Err(error)) => Err(error),
+                Some(Ok(table)) => self.show(client, &table, target, &mut decode).await?,
+            };
+            client.batch_execute("ROLLBACK").await.map_err(failed)?;
+            Ok(planned)
+        })?
+        .map(|planned| {
+            let is_unused = |name: &&str| {
+                let selector = Selector::from(*name);
+                !planned.asked.iter().any(|asked| asked.head() == selector.head())
+            };
+            let names = fields.iter().map(|field| field.name.as_str());
+            let unused = names.filter(is_unused).map(Selector::from).collect();
+            Planned { ddl, columns: planned.columns, unused, rows: planned.rows }
+        })
+    }
+
+    async fn show(
+        &self,
+        client: &Object,
+        table: &Table,
+        target: &config::Target,
+        decode: &mut impl FnMut(&[Selector], &mut Show<'_>),
+    ) -> Result<Result<Rows, Error>, PgError> {
+        let mapping = match Mapping::new(table, target) {
+            Ok(mapping) => mapping,
+            Err(error) => return Ok(Err(error)),
+        };
+        let asked = target.filter.iter().flat_map(Filter::selectors);
+        let asked = Selector::distinct(mapping.selectors.iter().cloned().chain(asked));
+        let filter = target.filter.as_ref().map(|filter| filter.over(&asked));
+        let mut encoder = match RowEncoder::new(mapping.columns.clone()) {
+            Ok(encoder) => encoder,
+            Err(error) => return Ok(Err(Error::config(error.to_string()))),
+        };
+        let mut encoded = Vec::new();
+        decode(&asked, &mut |record, row| {
+            let place = format!("{}[{}]@{}", record.topic, record.partition, record.offset);
+            let row = row.map_err(Clone::clone);
+            let shown = row.and_then(|row| encode(&mut encoder, filter.as_ref(), record, &row));
+            encoded.push((place, shown.unwrap_or_else(|r| Encoded::Other(Shown::DeadLetter(r)))));
+        });
+        let columns = describe(table, &mapping);
+        let rows = show_rows(client, table, &encoder, encoded).await?;
+        Ok(Ok(Rows { asked, columns, rows }))
+    }
+}
+
+struct Rows {
+    asked: Vec<Selector>,
+    columns: Vec<[String; 3]>,
+    rows: Vec<(String, Shown)>,
+}
+
+fn encode(
+    encoder: &mut RowEncoder,
+    filter: Option<&Filter>,
+    record: &Record<'_>,
+    row: &Row<'_>,
+) -> Result<Encoded, Rejection> {
+    let wanted = filter.map_or(Ok(true), |filter| filter.wants(record, row))?;
+    match row.change() {
+        Change::Nothing => return Ok(Encoded::Other(Shown::Unwanted)),
+        _ if !wanted => return Ok(Encoded::Other(Shown::Unwanted)),
+        Change::Delete if crate::sink::Encoder::takes_deletes(encoder) => {
+            return Ok(Encoded::Other(Shown::Delete));
+        }
+        Change::Delete => {
+            let message = "the record is a tombstone (no payload)";
+            return Err(Rejection::record(Reason::Tombstone, message));
+        }
+        Change::Put => {}
+    }
+    let layout = encoder.absent(row);
+    let mut bytes = Vec::new();
+    crate::sink::Encoder::encode(encoder, record, row, layout, &mut bytes)?;
+    Ok(Encoded::Row(layout, bytes))
+}
+
+/// Name, type and feed of each column of the table.
+fn describe(table: &Table, mapping: &Mapping) -> Vec<[String; 3]> {
+    let describe = |column: &catalog::CatalogColumn| {
+        let fed = mapping.columns.iter().find(|fed| fed.name == column.name);
+        let fed = fed.map_or_else(|| "left to its default".to_owned(), |fed| feed(fed, mapping));
+        [column.name.clone(), column.type_name.clone(), fed]
+    };
+    table.columns.iter().map(describe).collect()
+}
+
+fn feed(column: &Column, mapping: &Mapping) -> String {
+    let mut text = match column.feed {
+        Feed::Constant => return "a constant".to_owned(),
+        Feed::Metadata(metadata) => format!("the record's {metadata:?}").to_lowercase(),
+        Feed::Field(index) => match mapping.selectors.get(index) {
+            Some(Selector::Field(name)) => format!("field {name}"),
+            Some(Selector::Spelling(name)) => format!("field {name}, in any spelling"),
+            Some(selector) => selector.to_string(),
+            None => String::new(),
+        },
+    };
+    if let Some(unit) = column.epoch_unit {
+        text.push_str(&format!(", epoch {unit:?}").to_lowercase());
+    }
+    if column.fallback.is_some() {
+        text.push_str(", or a default of the configuration");
+    } else if column.has_default {
+        text.push_str(", or the column's default");
+    }
+    text
+}
+
+/// Lets Postgres read the rows, one by one, and show them.
+async fn show_rows(
+    client: &Object,
+    table: &Table,
+    encoder: &RowEncoder,
+    encoded: Vec<(String, Encoded)>,
+) -> Result<Vec<(String, Shown)>, PgError> {
+    let type_of = |name: &str| {
+        let column = table.columns.iter().find(|column| column.name == name);
+        column.map_or("text", |column| column.type_name.as_str())
+    };
+    let mut rows = Vec::new();
+    for (place, encoded) in encoded {
+        let (layout, bytes) = match encoded {
+            Encoded::Row(layout, bytes) => (layout, bytes),
+            Encoded::Other(shown) => {
+                rows.push((place, shown));
+                continue;
+            }
+        };
+        let names: Vec<&str> =
+            encoder.columns_for(layout).map(|column| column.name.as_str()).collect();
+        let columns: Vec<String> = names
+            .iter()
+            .map(|name| format!("{} {}", quote_identifier(name), type_of(name)))
+            .collect();
+        let create = format!(
+            "SAVEPOINT row; CREATE TEMP TABLE tidegate_plan ({}) ON COMMIT DROP",
+            columns.join(", ")
+        );
+        client.batch_execute(&create).await.map_err(failed)?;
+        let shown = match copy(client, bytes).await {
+            Ok(()) => Shown::Row(read_back(client, &names).await?),
+            Err(error) => Shown::DeadLetter(Rejection::record(Reason::Refused, error.message)),
+        };
+        client.batch_execute("ROLLBACK TO SAVEPOINT row").await.map_err(failed)?;
+        rows.push((place, shown));
+    }
+    Ok(rows)
+}
+
+async fn copy(client: &Object, row: Vec<u8>) -> Result<(), PgError> {
+    let sql = "COPY tidegate_plan FROM STDIN (FORMAT binary)";
+    let sink = client.copy_in(sql).await.map_err(failed)?;
+    let mut sink = std::pin::pin!(sink);
+    for piece in [Bytes::from_static(&HEADER), row.into(), Bytes::from_static(&TRAILER)] {
+        sink.feed(piece).await.map_err(failed)?;
+    }
+    sink.finish().await.map(drop).map_err(failed)
+}
+
+/// The values of the only row, as text.
+async fn read_back(client: &Object, names: &[&str]) -> Result<Vec<(String, String)>, PgError> {
+    let columns: Vec<String> =
+        names.iter().map(|name| format!("{}::text", quote_identifier(name))).collect();
+    let sql = format!("SELECT ARRAY[{}] FROM tidegate_plan", columns.join(", "));
+    let row = client.query_one(&sql, &[]).await.map_err(failed)?;
+    let values: Vec<Option<String>> = row.get(0);
+    let shown = |value: Option<String>| value.unwrap_or_else(|| "NULL".to_owned());
+    let names = names.iter().map(|&name| name.to_owned());
+    Ok(names.zip(values.into_iter().map(shown)).collect())
+}
+
+fn failed(error: tokio_postgres::Error) -> PgError {
+    PgError::from_driver(&error)
+}
