@@ -36,6 +36,8 @@ pub enum Trigger {
     Bytes,
     /// Its first record had waited long enough.
     Age,
+    /// Its target changes before the next record.
+    Adapt,
     /// Its partition was taken away.
     Revoke,
     /// The process, or the input, came to its end.
@@ -44,7 +46,8 @@ pub enum Trigger {
 
 impl Trigger {
     /// Every trigger, for the metrics.
-    pub const ALL: [Self; 5] = [Self::Rows, Self::Bytes, Self::Age, Self::Revoke, Self::Shutdown];
+    pub const ALL: [Self; 6] =
+        [Self::Rows, Self::Bytes, Self::Age, Self::Adapt, Self::Revoke, Self::Shutdown];
 
     /// The metric label.
     pub fn as_str(self) -> &'static str {
@@ -52,6 +55,7 @@ impl Trigger {
             Self::Rows => "rows",
             Self::Bytes => "bytes",
             Self::Age => "age",
+            Self::Adapt => "adapt",
             Self::Revoke => "revoke",
             Self::Shutdown => "shutdown",
         }
@@ -114,6 +118,22 @@ pub struct Batch {
     pub trigger: Trigger,
     opened_at: Option<Instant>,
     dead_letter_bytes: usize,
+}
+
+/// The records behind rows that a batch had.
+#[derive(Debug)]
+pub struct Unencoded {
+    places: Vec<u32>,
+    originals: Vec<u8>,
+}
+
+impl Unencoded {
+    /// The records, in order of arrival.
+    pub fn originals(&self) -> impl Iterator<Item = Original<'_>> {
+        self.places.iter().filter_map(|place| {
+            Original::read(self.originals.get(*place as usize..)?).map(|(original, _)| original)
+        })
+    }
 }
 
 /// Runs of equal timestamps that a batch tells apart. Beyond it, records count as old as the last
@@ -225,6 +245,19 @@ impl Batch {
         let rejection = Rejection::record(Reason::Refused, message);
         let letter = DeadLetter::of_original(&original, rejection, sqlstate);
         self.add_dead_letter(letter);
+    }
+
+    /// Takes its rows out, and gives the records behind them; the rest of the batch stays.
+    pub fn take_back(&mut self) -> Unencoded {
+        let mut places = Vec::new();
+        for segment in &mut self.segments {
+            places.append(&mut segment.origins);
+            segment.bytes.clear();
+            segment.rows = 0;
+        }
+        places.sort_unstable();
+        self.coalesced = 0;
+        Unencoded { places, originals: std::mem::take(&mut self.originals) }
     }
 
     /// The records kept, in order of arrival.

@@ -4,6 +4,8 @@
 //! (numeric beyond it), decimals numeric, texts that all read as a uuid, a date or a time with zone
 //! that type, nested values jsonb. A later record that does not fit becomes a dead letter.
 
+use std::collections::BTreeMap;
+
 use serde_json::value::RawValue;
 
 use crate::sink::postgres::encode::{is_date, is_instant};
@@ -90,6 +92,46 @@ pub fn detect(samples: &[Sample]) -> Vec<DetectedField> {
         .collect()
 }
 
+/// The fields of a JSON object that have a value, each with the type that its value shows.
+pub fn columns(object: &[u8]) -> Vec<(String, &'static str)> {
+    let Ok(Object(members)) = serde_json::from_slice::<Object<'_>>(object) else {
+        return Vec::new();
+    };
+    let typed = members
+        .into_iter()
+        .filter_map(|(name, value)| kind_of(value.get()).map(|kind| (name, kind.sql_type())));
+    // Of a field that comes twice the last one counts.
+    BTreeMap::from_iter(typed).into_iter().collect()
+}
+
+/// The names of the fields of a JSON object.
+pub fn field_names(object: &[u8]) -> Vec<String> {
+    let object = serde_json::from_slice::<Object<'_>>(object);
+    object
+        .map(|Object(members)| members.into_iter().map(|(name, _)| name).collect())
+        .unwrap_or_default()
+}
+
+/// Whether a field of a JSON object has a value.
+pub fn has_value(object: &[u8]) -> bool {
+    struct Visitor;
+    impl<'de> serde::de::Visitor<'de> for Visitor {
+        type Value = bool;
+        fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            f.write_str("a JSON object")
+        }
+        fn visit_map<A: serde::de::MapAccess<'de>>(self, mut map: A) -> Result<bool, A::Error> {
+            let mut has_value = false;
+            while let Some((_, value)) = map.next_entry::<serde::de::IgnoredAny, &RawValue>()? {
+                has_value |= value.get() != "null";
+            }
+            Ok(has_value)
+        }
+    }
+    let mut deserializer = serde_json::Deserializer::from_slice(object);
+    serde::Deserializer::deserialize_map(&mut deserializer, Visitor).unwrap_or(true)
+}
+
 /// A JSON object as pairs, in order.
 struct Object<'a>(Vec<(String, &'a RawValue)>);
 
@@ -167,6 +209,15 @@ mod tests {
         let found = types(&["{\"b\":1,\"a\":true}", "not json", "{\"c\":null,\"a\":false}"]);
         let expected = [("b", "bigint"), ("a", "boolean"), ("c", "text")];
         assert_eq!(found, expected.map(|(name, sql)| (name.to_owned(), sql)));
+    }
+
+    #[test]
+    fn only_fields_with_a_value_ask_for_a_column() {
+        let object = br#"{"b":1,"a":null,"t":"2026-01-02T03:04:05Z","b":1.5}"#;
+        let expected = [("b".to_owned(), "numeric"), ("t".to_owned(), "timestamptz")];
+        assert_eq!(columns(object), expected);
+        assert!(has_value(object));
+        assert!(!has_value(br#"{"a": null ,"b":null}"#));
     }
 
     #[test]

@@ -14,7 +14,7 @@ use crate::{
     rejection::{Reason, Rejection},
     row::{Change, Row, Span},
     selector::Selector,
-    sink::{Encoder, Target},
+    sink::{Encoder, Target, Wish},
 };
 
 /// Decodes records for the targets of a route.
@@ -22,19 +22,25 @@ pub(crate) struct Decoder {
     format: Box<dyn Format>,
     spans: Vec<Span>,
     change: Change,
+    kind: FormatKind,
     max_record_bytes: usize,
 }
 
 impl Decoder {
     /// A decoder for rows of `selectors`; a record of more than `max_record_bytes` is not decoded. A new
     /// format is one line here.
-    pub(crate) fn new(format: FormatKind, selectors: &[Selector], max_record_bytes: usize) -> Self {
-        let format: Box<dyn Format> = match format {
+    pub(crate) fn new(kind: FormatKind, selectors: &[Selector], max_record_bytes: usize) -> Self {
+        let format: Box<dyn Format> = match kind {
             FormatKind::Json => Box::new(JsonFormat::new(selectors)),
             FormatKind::Raw => Box::new(RawFormat::new(selectors)),
         };
         let spans = vec![Span::ABSENT; selectors.len()];
-        Self { format, spans, change: Change::Put, max_record_bytes }
+        Self { format, spans, change: Change::Put, kind, max_record_bytes }
+    }
+
+    /// A decoder for rows of other selectors.
+    pub(crate) fn over(&self, selectors: &[Selector]) -> Self {
+        Self::new(self.kind, selectors, self.max_record_bytes)
     }
 
     /// Finds the fields of `record`, for [`Decoder::row`].
@@ -93,6 +99,89 @@ impl Intake {
             Ok(row) => self.encode(batch, record, &row),
             Err(rejection) => Err(rejection.clone()),
         };
+        self.enter(batch, record, encoded);
+    }
+
+    /// As `take`; but where the target might become what takes the row, gives that, and `batch` is as
+    /// it was.
+    #[inline]
+    pub(crate) fn offer(
+        &mut self,
+        batch: &mut Batch,
+        record: &Record<'_>,
+        decoded: Result<Row<'_>, &Rejection>,
+    ) -> Option<Wish> {
+        let encoded = match decoded {
+            Ok(row) => match self.encode(batch, record, &row) {
+                Err(rejection) => match self.encoder.wish(&row, &rejection) {
+                    Some(wish) => return Some(wish),
+                    None => Err(rejection),
+                },
+                encoded => encoded,
+            },
+            Err(rejection) => Err(rejection.clone()),
+        };
+        self.enter(batch, record, encoded);
+        None
+    }
+
+    /// As `take`, where the target was asked to become what takes the row, and refused.
+    pub(crate) fn take_refused(
+        &mut self,
+        batch: &mut Batch,
+        record: &Record<'_>,
+        decoded: Result<Row<'_>, &Rejection>,
+        why: &str,
+    ) {
+        let encoded = match decoded {
+            Ok(row) => self.encode(batch, record, &row),
+            Err(rejection) => Err(rejection.clone()),
+        };
+        let encoded = encoded.map_err(|mut rejection| {
+            rejection.message = format!("{}; {why}", rejection.message);
+            rejection
+        });
+        self.enter(batch, record, encoded);
+    }
+
+    /// Encodes the records behind the rows of `batch` once more, for a target that has changed. What
+    /// is no row stays as it is, and a row that does not fit any more becomes a dead letter.
+    pub(crate) fn take_again(
+        &mut self,
+        batch: &mut Batch,
+        decoder: &mut Decoder,
+        topic: &str,
+        partition: i32,
+    ) {
+        for original in batch.take_back().originals() {
+            let record = original.record(topic, partition);
+            let decoded = decoder.decode(&record);
+            let encoded = match decoded {
+                Ok(()) => self.encode(batch, &record, &decoder.row(&record)),
+                Err(rejection) => Err(rejection),
+            };
+            self.count(batch, &record, encoded);
+        }
+    }
+
+    #[inline]
+    fn enter(
+        &mut self,
+        batch: &mut Batch,
+        record: &Record<'_>,
+        encoded: Result<Option<Layout>, Rejection>,
+    ) {
+        self.count(batch, record, encoded);
+        batch.cover(record, Instant::now);
+    }
+
+    #[inline]
+    fn count(
+        &mut self,
+        batch: &mut Batch,
+        record: &Record<'_>,
+        encoded: Result<Option<Layout>, Rejection>,
+    ) {
         match encoded {
             Ok(Some(layout)) => {
                 let origin = self.keeps_originals.then(|| batch.keep_original(record));
@@ -106,7 +195,6 @@ impl Intake {
                 batch.reject(record, rejection);
             }
         }
-        batch.cover(record, Instant::now);
     }
 
     /// Appends the row; `None` if none is wanted.

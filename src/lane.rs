@@ -7,7 +7,7 @@ use std::{fmt, sync::Arc};
 
 use crate::{
     batch::Batch,
-    sink::{Group, TargetId},
+    sink::Group,
     sync::{
         Mutex, PoisonError, Sender,
         atomic::{AtomicI64, AtomicU8, Ordering::Acquire, Ordering::Relaxed, Ordering::Release},
@@ -41,6 +41,9 @@ pub enum Outcome {
     Durable,
     /// The lane is not the writer's to move on; nothing of the batch was written.
     Lost(Loss),
+    /// The target was changed after the batch was encoded for it; nothing of it was written, and it is
+    /// to be encoded anew.
+    Stale,
     /// It was given up before it was written: the lane was cancelled.
     Discarded,
 }
@@ -96,8 +99,6 @@ pub struct Lane {
     pub key: LaneKey,
     /// In whose name it is read.
     pub group: Arc<Group>,
-    /// The sink's number for the target.
-    pub target: TargetId,
     /// Exactly-once only.
     pub claim: Option<Claim>,
     /// Its place in the partition thread.
@@ -133,7 +134,6 @@ impl Lane {
     pub fn new(
         key: LaneKey,
         group: Arc<Group>,
-        target: TargetId,
         claim: Option<Claim>,
         index: usize,
         position: i64,
@@ -142,7 +142,6 @@ impl Lane {
         Self {
             key,
             group,
-            target,
             claim,
             index,
             acknowledgements,
@@ -230,7 +229,7 @@ impl Lane {
                 self.durable.store(batch.end, Release);
             }
             Outcome::Lost(loss) => self.lose(loss),
-            Outcome::Discarded => {}
+            Outcome::Stale | Outcome::Discarded => {}
         }
         // The partition thread may be gone: then nobody waits for the answer.
         let _ =

@@ -14,16 +14,20 @@ use crate::{
     record::Record,
     rejection::Rejection,
     row::Row,
-    sink::Flushed,
+    sink::{Flushed, Target, Wish},
 };
 
 /// One lane as its partition thread sees it.
 pub(crate) struct LaneFeed {
     pub(crate) lane: Arc<Lane>,
-    intake: Intake,
+    /// The target as it was when its encoder was made.
+    pub(crate) target: Arc<dyn Target>,
+    pub(crate) intake: Intake,
     pub(crate) queue: Sender<Flushed>,
     pub(crate) open: Batch,
     pub(crate) spare: Option<Batch>,
+    /// The batch that came back because the target had changed; it still counts as on its way.
+    pub(crate) stale: Option<Batch>,
     unpublished: u64,
     pub(crate) frontier: Frontier,
     pub(crate) breaker: Breaker,
@@ -32,6 +36,7 @@ pub(crate) struct LaneFeed {
 impl LaneFeed {
     pub(crate) fn new(
         lane: Arc<Lane>,
+        target: Arc<dyn Target>,
         intake: Intake,
         queue: Sender<Flushed>,
         breaker: Breaker,
@@ -39,19 +44,39 @@ impl LaneFeed {
         let position = lane.durable();
         Self {
             lane,
+            target,
             intake,
             queue,
             open: Batch::new(position),
             spare: None,
+            stale: None,
             unpublished: 0,
             frontier: Frontier::new(position),
             breaker,
         }
     }
 
-    /// Takes one record in, as a row or as a dead letter.
-    pub(crate) fn take(&mut self, record: &Record<'_>, decoded: Result<Row<'_>, &Rejection>) {
-        self.intake.take(&mut self.open, record, decoded);
+    /// Takes one record in, as a row or as a dead letter; or gives what its target would have to
+    /// become to take it as a row, and leaves it.
+    #[inline]
+    pub(crate) fn offer(
+        &mut self,
+        record: &Record<'_>,
+        decoded: Result<Row<'_>, &Rejection>,
+    ) -> Option<Wish> {
+        let wish = self.intake.offer(&mut self.open, record, decoded);
+        self.unpublished += u64::from(wish.is_none());
+        wish
+    }
+
+    /// Takes in a record for which the target does not change, and why.
+    pub(crate) fn take_refused(
+        &mut self,
+        record: &Record<'_>,
+        decoded: Result<Row<'_>, &Rejection>,
+        why: &str,
+    ) {
+        self.intake.take_refused(&mut self.open, record, decoded, why);
         self.unpublished += 1;
     }
 

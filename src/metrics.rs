@@ -76,6 +76,7 @@ metrics_table! {
     FENCED "tidegate_fenced_total" "counter" "" "Batches that were not written because another owner had claimed the lane.";
     REGRESSED "tidegate_sink_regressed_total" "counter" "" "Lanes read again because the sink had gone back in time: a fail-over to a standby that lagged, a restore.";
     IN_DOUBT "tidegate_commits_in_doubt_total" "counter" "outcome" "Batches whose COMMIT got no answer, by what had become of them; unknown: at-least-once, written again.";
+    TARGET_CHANGES "tidegate_target_changes_total" "counter" "" "Encoders made anew, because a table got a column or another type; one for each lane.";
     KAFKA_ERRORS "tidegate_kafka_errors_total" "counter" "code" "Errors that the Kafka client reported.";
 }
 
@@ -119,6 +120,7 @@ pub fn install() -> Result<PrometheusHandle, Error> {
     }
     counter!(FENCED).absolute(0);
     counter!(REGRESSED).absolute(0);
+    counter!(TARGET_CHANGES).absolute(0);
     Ok(handle)
 }
 
@@ -162,6 +164,10 @@ pub(crate) fn fenced() {
 
 pub(crate) fn regressed(lanes: usize) {
     counter!(REGRESSED).increment(lanes as u64);
+}
+
+pub(crate) fn adapted() {
+    counter!(TARGET_CHANGES).increment(1);
 }
 
 /// What may have become of a batch in doubt.

@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, SendTimeoutError, Sender};
+use crossbeam_channel::{Receiver, RecvTimeoutError, SendTimeoutError};
 
 use crate::{
     batch::{Batch, BatchPolicy, Trigger},
@@ -20,6 +20,7 @@ use crate::{
     memory::Memory,
     metrics,
     record::Record,
+    selector::Selector,
     shutdown::Shutdown,
     sink::Flushed,
     stage::{Stage, StageClock},
@@ -34,6 +35,8 @@ const WAIT_FOR_WRITER: Duration = Duration::from_millis(2);
 
 /// What one partition thread owns.
 pub(crate) struct Partition {
+    /// What the rows hold, in order.
+    selectors: Vec<Selector>,
     decoder: Decoder,
     lanes: Vec<LaneFeed>,
     acknowledgements: Receiver<Acknowledgement>,
@@ -47,6 +50,7 @@ pub(crate) struct Partition {
 
 /// What a partition thread shares with the rest of the engine.
 pub(crate) struct PartitionParts {
+    pub(crate) selectors: Vec<Selector>,
     pub(crate) decoder: Decoder,
     pub(crate) lanes: Vec<LaneFeed>,
     pub(crate) acknowledgements: Receiver<Acknowledgement>,
@@ -60,6 +64,7 @@ pub(crate) struct PartitionParts {
 impl Partition {
     pub(crate) fn new(parts: PartitionParts) -> Self {
         let mut partition = Self {
+            selectors: parts.selectors,
             decoder: parts.decoder,
             lanes: parts.lanes,
             acknowledgements: parts.acknowledgements,
@@ -88,16 +93,23 @@ impl Partition {
 
     /// Takes one record in. May block while a lane's earlier batch is not durable.
     pub(crate) fn push(&mut self, record: &Record<'_>, heart: &Heart) {
-        let decoded = self.decoder.decode(record);
+        let mut decoded = self.decoder.decode(record);
         for index in 0..self.lanes.len() {
             let feed = &mut self.lanes[index];
             // A lane that was further than the others when the partition was assigned has these.
             if record.offset < feed.open.end {
                 continue;
             }
-            feed.take(record, decoded.as_ref().map(|()| self.decoder.row(record)));
+            let row = decoded.as_ref().map(|()| self.decoder.row(record));
+            if let Some(wish) = feed.offer(record, row) {
+                if !self.take_with_change(index, record, wish, heart) {
+                    return;
+                }
+                // Another decoder may have taken the place of the one that was asked.
+                decoded = self.decoder.decode(record);
+            }
             failpoint!("record.encoded");
-            if let Some(trigger) = feed.open.is_full(&self.policy) {
+            if let Some(trigger) = self.lanes[index].open.is_full(&self.policy) {
                 self.flush(index, trigger, None, heart);
             }
         }
@@ -110,6 +122,7 @@ impl Partition {
         while let Ok(acknowledgement) = self.acknowledgements.try_recv() {
             self.settle(acknowledgement);
         }
+        self.encode_stale(heart);
         let now = Instant::now();
         for index in 0..self.lanes.len() {
             let feed = &self.lanes[index];
@@ -191,12 +204,14 @@ impl Partition {
         batch.trigger = trigger;
         metrics::batch_closed(trigger, batch.rows(), batch.encoded_bytes());
         failpoint!("batch.closed");
-        let flushed = Flushed { lane: Arc::clone(&feed.lane), batch, outcome: None };
-        let queue = feed.queue.clone();
-        self.send(&queue, flushed, heart);
+        self.send(index, batch, heart);
     }
 
-    fn send(&mut self, queue: &Sender<Flushed>, flushed: Flushed, heart: &Heart) {
+    /// Hands a batch to the writers, which has departed.
+    fn send(&mut self, index: usize, batch: Batch, heart: &Heart) {
+        let feed = &self.lanes[index];
+        let (lane, target) = (Arc::clone(&feed.lane), feed.target.id());
+        let (queue, flushed) = (feed.queue.clone(), Flushed { lane, target, batch, outcome: None });
         let Err(full) = queue.try_send(flushed) else { return };
         let mut flushed = full.into_inner();
         let blocked_since = Instant::now();
@@ -233,6 +248,7 @@ impl Partition {
         while let Ok(acknowledgement) = self.acknowledgements.try_recv() {
             self.settle(acknowledgement);
         }
+        self.encode_stale(heart);
         let blocked_since = Instant::now();
         while self.lanes[index].frontier.is_pending() {
             let given_up = match deadline {
@@ -243,7 +259,10 @@ impl Partition {
                 break;
             }
             match self.acknowledgements.recv_timeout(WAIT_MAX) {
-                Ok(acknowledgement) => self.settle(acknowledgement),
+                Ok(acknowledgement) => {
+                    self.settle(acknowledgement);
+                    self.encode_stale(heart);
+                }
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,
             }
@@ -263,7 +282,10 @@ impl Partition {
                 self.shutdown.fail(feed.halt(tripped, letters.last()));
             }
         }
-        feed.spare = Some(acknowledgement.batch);
+        match acknowledgement.outcome {
+            Outcome::Stale => feed.stale = Some(acknowledgement.batch),
+            _ => feed.spare = Some(acknowledgement.batch),
+        }
     }
 
     fn blocked(&mut self, time: Duration) {
@@ -281,6 +303,8 @@ impl Partition {
     }
 }
 
+mod adapting;
+
 #[cfg(test)]
 mod histories;
 
@@ -295,7 +319,7 @@ mod tests {
         intake::Intake,
         lane::LaneKey,
         rejection::Reason,
-        sink::{Group, TargetId, null::NullSink},
+        sink::{Group, null::NullSink},
         watchdog::Watchdog,
     };
 
@@ -315,16 +339,18 @@ mod tests {
             let target = Arc::from(index.to_string());
             let key = LaneKey { topic: Arc::from("t"), partition: 0, target };
             let (group, sender) = (Arc::clone(&group), sender.clone());
-            Arc::new(Lane::new(key, group, TargetId(0), None, index, *position, sender))
+            Arc::new(Lane::new(key, group, None, index, *position, sender))
         };
         let lanes: Vec<Arc<Lane>> = positions.iter().enumerate().map(lane).collect();
         let feed = |lane: &Arc<Lane>| {
             let breaker = Breaker::new(50);
             let intake = Intake::new(&NullSink, None, &[]).unwrap();
-            LaneFeed::new(Arc::clone(lane), intake, queue_sender.clone(), breaker)
+            let (target, queue) = (Arc::new(NullSink), queue_sender.clone());
+            LaneFeed::new(Arc::clone(lane), target, intake, queue, breaker)
         };
         let stop = Arc::new(Stop::default());
         let partition = Partition::new(PartitionParts {
+            selectors: Vec::new(),
             decoder: Decoder::new(FormatKind::Json, &[], 100),
             lanes: lanes.iter().map(feed).collect(),
             acknowledgements,

@@ -23,13 +23,15 @@ pub enum Reason {
     TooLarge,
     /// The target's `where` has no answer for it.
     Filter,
+    /// A field for which the target has no place.
+    UnknownField,
     /// Postgres refused the row (a constraint, a trigger).
     Refused,
 }
 
 impl Reason {
     /// Every reason, for the metrics.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Malformed,
         Self::Tombstone,
         Self::WrongType,
@@ -39,6 +41,7 @@ impl Reason {
         Self::InvalidCharacter,
         Self::TooLarge,
         Self::Filter,
+        Self::UnknownField,
         Self::Refused,
     ];
 
@@ -54,6 +57,7 @@ impl Reason {
             Self::InvalidCharacter => "invalid_character",
             Self::TooLarge => "too_large",
             Self::Filter => "filter",
+            Self::UnknownField => "unknown_field",
             Self::Refused => "refused",
         }
     }

@@ -125,7 +125,6 @@ impl Route {
             let lane = Arc::new(Lane::new(
                 key,
                 Arc::clone(group),
-                target.target.id(),
                 start.claim,
                 index,
                 start.position,
@@ -135,6 +134,7 @@ impl Route {
                 Intake::new(target.target.as_ref(), target.filter.as_ref(), &self.selectors)?;
             feeds.push(LaneFeed::new(
                 Arc::clone(&lane),
+                Arc::clone(&target.target),
                 intake,
                 target.queue.clone(),
                 Breaker::new(self.max_dead_letter_percent),
@@ -144,6 +144,7 @@ impl Route {
         lanes.iter().for_each(|lane| context.status.add_lane(lane));
         let stop = Arc::new(Stop::default());
         let partition = Partition::new(PartitionParts {
+            selectors: self.selectors.clone(),
             decoder: Decoder::new(self.format, &self.selectors, self.max_record_bytes),
             lanes: feeds,
             acknowledgements,

@@ -97,7 +97,7 @@ impl WriterThread {
     /// The batches that are ready for the same target, so that many quiet partitions cost few
     /// transactions.
     fn gather(&mut self, first: Flushed) -> Vec<Flushed> {
-        let target = first.lane.target;
+        let target = first.target;
         let mut records = first.batch.records;
         let mut bytes = first.batch.held_bytes();
         let mut batches = vec![first];
@@ -105,7 +105,7 @@ impl WriterThread {
             && bytes < self.policy.bytes / GATHER_UNTIL
         {
             let Ok(next) = self.queue.try_recv() else { break };
-            if next.lane.target != target {
+            if next.target != target {
                 self.held = Some(next);
                 break;
             }
@@ -126,7 +126,7 @@ impl WriterThread {
             }
             settle_closed(batches);
             let Some(first) = batches.first() else { break };
-            let target = first.lane.target;
+            let target = first.target;
             let started = Instant::now();
             let result = self.writer.write(target, batches, heart);
             self.settle_written(batches, started.elapsed());

@@ -8,6 +8,7 @@
 mod environment;
 mod error;
 mod feed;
+mod growth;
 mod node;
 mod overrides;
 mod quantity;
@@ -32,6 +33,7 @@ use std::{
 pub use environment::Environment;
 pub use error::ConfigError;
 pub use feed::{ColumnFeed, Constant};
+pub use growth::{Growth, OnOutOfRange, OnUnknownField};
 pub(crate) use quantity::parse_duration;
 pub use route::{FormatKind, Route};
 pub use secret::Secret;

@@ -6,6 +6,7 @@ use super::{
     Ends,
     error::suggestion,
     feed::{self, ColumnFeed},
+    growth::{self, Growth},
     reader::{Entry, Table},
     route::read_topic,
     sink::Sink,
@@ -25,6 +26,8 @@ pub struct Target {
     pub delivery: Delivery,
     /// What to do if the table is not there. Postgres only; default: `"fail"`.
     pub on_missing_table: OnMissingTable,
+    /// What becomes of fields and values for which the table has no place. Postgres only.
+    pub growth: Growth,
     /// Where records go that cannot become rows. Postgres only; default: its table.
     pub dead_letters: DeadLetters,
     /// `where`: an expression in CEL; records for which it is false are passed over. Default: all are
@@ -47,6 +50,7 @@ impl Target {
             write: WriteMode::Append,
             delivery: Delivery::ExactlyOnce,
             on_missing_table: OnMissingTable::Fail,
+            growth: Growth::default(),
             dead_letters: DeadLetters::Table,
             filter: None,
             matching: Matching::Exact,
@@ -133,6 +137,7 @@ pub(super) fn read(entry: Entry<'_>, ends: &Ends) -> Option<Target> {
         Some(Sink::Ndjson(_) | Sink::Null | Sink::Handler) => Some(other(&mut table)),
         None => {
             postgres_keys(&mut table);
+            growth::keys(&mut table);
             None
         }
     };
@@ -198,10 +203,13 @@ fn postgres(table: &mut Table<'_>) -> Option<Target> {
         }
         Some((column.to_owned(), feed::read(column, entry)?))
     });
+    let mut columns = columns.collect();
+    let growth = growth::read(table, &mut columns);
     Some(Target {
         sink: String::new(),
         matching: matching.unwrap_or_default(),
-        columns: columns.collect(),
+        columns,
+        growth,
         filter: None,
         table: Some(name?),
         write: WriteMode::Append,
@@ -213,7 +221,8 @@ fn postgres(table: &mut Table<'_>) -> Option<Target> {
 
 fn other(table: &mut Table<'_>) -> Target {
     let [name, delivery, missing, dead_letters, matching, columns] = postgres_keys(table);
-    for entry in [name, missing, dead_letters, matching, columns].into_iter().flatten() {
+    let keys = [name, missing, dead_letters, matching, columns].into_iter();
+    for entry in keys.chain(growth::keys(table)).flatten() {
         entry.fail("only a postgres sink has this key; remove it");
     }
     if let Some(entry) = delivery
@@ -227,6 +236,7 @@ fn other(table: &mut Table<'_>) -> Target {
         write: WriteMode::Append,
         delivery: Delivery::AtLeastOnce,
         on_missing_table: OnMissingTable::Fail,
+        growth: Growth::default(),
         dead_letters: DeadLetters::Table,
         matching: Matching::Exact,
         columns: BTreeMap::new(),

@@ -45,8 +45,9 @@ pub struct JsonFormat {
     rests: Vec<Rest>,
     /// Whether there are only fields, so that a name's number is its span's.
     is_plain: bool,
-    /// The payload with the rests behind it, if there are rests.
+    /// The payload with the rests behind it, if the last record had any.
     text: Vec<u8>,
+    has_rest: bool,
     key: Vec<u8>,
 }
 
@@ -86,7 +87,16 @@ impl JsonFormat {
         }
         let is_plain = selectors.iter().all(|selector| selector.field().is_some())
             && places.iter().enumerate().all(|(field, places)| *places == [field]);
-        Self { fields, places, paths, rests, is_plain, text: Vec::new(), key: Vec::new() }
+        Self {
+            fields,
+            places,
+            paths,
+            rests,
+            is_plain,
+            text: Vec::new(),
+            has_rest: false,
+            key: Vec::new(),
+        }
     }
 
     /// Reads the object; `PLAIN` is known beforehand, so that the usual way has nothing to look up.
@@ -157,7 +167,8 @@ impl JsonFormat {
         }
         self.rests.iter_mut().for_each(Rest::clear);
         self.object::<false>(payload, spans)?;
-        if !self.rests.is_empty() {
+        self.has_rest = self.rests.iter().any(|rest| !rest.is_empty());
+        if self.has_rest {
             self.text.clear();
             self.text.extend_from_slice(payload);
             self.rests.iter().for_each(|rest| rest.finish(&mut self.text, spans));
@@ -212,9 +223,9 @@ impl Format for JsonFormat {
     }
 
     fn text<'a>(&'a self, record: &Record<'a>) -> &'a [u8] {
-        match self.rests.is_empty() {
-            true => record.value.or(record.key).unwrap_or_default(),
-            false => &self.text,
+        match self.has_rest {
+            true => &self.text,
+            false => record.value.or(record.key).unwrap_or_default(),
         }
     }
 }

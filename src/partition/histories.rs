@@ -14,7 +14,7 @@ use crate::{
     lane::{LaneKey, Loss},
     rejection::{Reason, Rejection},
     row::Row,
-    sink::{Encoder, Group, TargetId},
+    sink::{Encoder, Group, null::NullSink},
     watchdog::Watchdog,
 };
 
@@ -34,6 +34,7 @@ enum Step {
 fn step() -> impl Strategy<Value = Step> {
     let outcome = prop_oneof![
         40 => Just(Outcome::Durable),
+        4 => Just(Outcome::Stale),
         1 => Just(Outcome::Lost(Loss::Fenced)),
         1 => Just(Outcome::Discarded),
     ];
@@ -97,20 +98,21 @@ impl History {
             let target = Arc::from(index.to_string());
             let key = LaneKey { topic: Arc::from("t"), partition: 0, target };
             let (group, sender) = (Arc::clone(&group), sender.clone());
-            Arc::new(Lane::new(key, group, TargetId(0), None, index, *position, sender))
+            Arc::new(Lane::new(key, group, None, index, *position, sender))
         };
         let lanes: Vec<Arc<Lane>> = positions.iter().enumerate().map(lane).collect();
         let feed = |lane: &Arc<Lane>| {
             let (queue, breaker) = (queue_sender.clone(), Breaker::new(100));
             let encoder = Box::new(OffsetEncoder);
             let intake = Intake { encoder, filter: None, keeps_originals: true };
-            LaneFeed::new(Arc::clone(lane), intake, queue, breaker)
+            LaneFeed::new(Arc::clone(lane), Arc::new(NullSink), intake, queue, breaker)
         };
         let account = |begin: &i64| {
             let (begin, durable) = (*begin, *begin);
             Account { taken: BTreeMap::new(), begin, durable, written: 0, dead_lettered: 0 }
         };
         let partition = Partition::new(PartitionParts {
+            selectors: Vec::new(),
             decoder: Decoder::new(FormatKind::Json, &[], 12),
             lanes: lanes.iter().map(feed).collect(),
             acknowledgements,
@@ -134,7 +136,13 @@ impl History {
             match *step {
                 Step::Push { gap, kind } => self.push(gap, kind, heart),
                 Step::Tick => self.partition.tick(heart),
-                Step::Settle { lane, outcome } => self.settle(lane, outcome),
+                Step::Settle { lane, outcome } => {
+                    self.settle(lane, outcome);
+                    if outcome == Outcome::Stale {
+                        // It comes back to a thread that looks.
+                        self.partition.tick(heart);
+                    }
+                }
             }
             self.receive();
             self.check();
@@ -204,6 +212,7 @@ impl History {
                 account.written += flushed.batch.rows();
                 account.dead_lettered += flushed.batch.dead_letters.len() as u64;
             }
+            Outcome::Stale => account.begin = flushed.batch.begin,
             Outcome::Discarded => flushed.lane.cancel(),
             Outcome::Lost(_) => {}
         }

@@ -33,6 +33,8 @@ pub struct TargetId(pub usize);
 pub struct Flushed {
     /// Whose it is.
     pub lane: Arc<Lane>,
+    /// What its rows were encoded for.
+    pub target: TargetId,
     /// The rows.
     pub batch: Batch,
     /// Set by the writer.
@@ -51,6 +53,36 @@ pub enum WriteError {
     },
     /// Trying again cannot help: stop without committing.
     Halt(Error),
+}
+
+/// What a target would have to become to take a record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Wish {
+    /// What it is by now: it was changed by somebody else since it was opened.
+    Present,
+    /// Columns for fields that it does not know, each with a type in SQL.
+    Columns(Vec<(String, &'static str)>),
+    /// Another type, in SQL, for a column.
+    Wider {
+        /// The column.
+        column: String,
+        /// The type.
+        sql_type: String,
+    },
+}
+
+/// What became of a wish.
+pub enum Adapted {
+    /// The target that takes the place of the one that was asked.
+    To(Arc<dyn Target>),
+    /// It stays as it is, and why.
+    Refused(String),
+}
+
+impl From<Error> for WriteError {
+    fn from(error: Error) -> Self {
+        Self::Halt(error)
+    }
 }
 
 /// A system that takes rows.
@@ -101,6 +133,15 @@ pub trait Target: Send + Sync {
     /// An encoder for one lane. `selectors` are what the route's rows hold, in order.
     fn encoder(&self, selectors: &[Selector]) -> Result<Box<dyn Encoder>, Error>;
 
+    /// Becomes what a record wishes, for every lane and every process. To be tried again after an
+    /// outage. `go_on` is asked now and then whether anybody still waits for the answer.
+    ///
+    /// # Errors
+    /// See [`WriteError`].
+    fn adapt(&self, _wish: &Wish, _go_on: &mut dyn FnMut() -> bool) -> Result<Adapted, WriteError> {
+        Ok(Adapted::Refused("this target never changes".to_owned()))
+    }
+
     /// The checkpoints, if this target keeps the position of its lanes itself (exactly-once).
     fn checkpoints(&self) -> Option<&dyn Checkpoints> {
         None
@@ -132,6 +173,12 @@ pub trait Encoder: Send {
         _out: &mut Vec<u8>,
     ) -> Result<(), Rejection> {
         Ok(())
+    }
+
+    /// What the target would have to become to take a row that was refused for this reason; `None`
+    /// if it stays as it is.
+    fn wish(&self, _row: &Row<'_>, _rejection: &Rejection) -> Option<Wish> {
+        None
     }
 }
 

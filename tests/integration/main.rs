@@ -16,6 +16,7 @@ mod fanout;
 mod faults;
 mod files;
 mod gaps;
+mod growth;
 mod ingest;
 mod mapping;
 mod membership;

@@ -322,36 +322,63 @@ fn a_refusal_that_passes_costs_no_row() {
     assert_eq!(world.count_orders(), 3);
 }
 
-/// Changes the type of `amount` while tidegate runs; nothing that it sends fits any more.
+/// Changes the type of a column while tidegate runs; nothing that it has encoded fits any more.
 fn change_type_live(name: &str, alter: &str) {
     let world = World::new(name, 1);
-    let record =
-        |n: i32| Message::json(&format!(r#"{{"order_id":{n},"amount":{n},"item_count":1}}"#));
+    let record = |n: i32| {
+        let note = "n".repeat(n as usize % 10);
+        Message::json(&format!(
+            r#"{{"order_id":{n},"amount":{n},"item_count":{n},"note":"[\"{note}\"]"}}"#
+        ))
+    };
     produce(&world, &[record(1)]);
-    let tidegate = world.run_orders(&[]);
+    let mut tidegate = world.run_orders(&[]);
     world.await_more_orders_than(0);
     world.sql.execute(alter).unwrap();
-    produce(&world, &(2..50).map(record).collect::<Vec<_>>());
-    let exit = tidegate.wait();
-    assert_eq!(exit.code, Some(78), "{}", exit.log);
-    assert!(exit.log.contains("table public.orders"), "{}", exit.log);
-    assert_eq!(world.number("SELECT count(*) FROM tidegate.dead_letters"), 0);
-
-    let tidegate = world.run_orders(&[]);
-    eventually("all orders", || match world.count_orders() {
-        49 => Ok(()),
-        count => Err(count.to_string()),
+    produce(&world, &(2..2_000).map(record).collect::<Vec<_>>());
+    eventually("all orders", || {
+        assert!(tidegate.is_running(), "it ended:\n{}", tidegate.log());
+        match world.count_orders() {
+            1_999 => Ok(()),
+            count => Err(count.to_string()),
+        }
     });
+    tidegate.assert_conservation();
     tidegate.stop();
     assert_eq!(world.number("SELECT count(*) FROM tidegate.dead_letters"), 0);
+    let wrong = "SELECT count(*) FROM orders WHERE item_count <> order_id OR amount <> order_id";
+    assert_eq!(world.number(wrong), 0);
+    assert_eq!(world.number("SELECT count(DISTINCT order_id) FROM orders"), 1_999);
 }
 
 #[test]
-fn a_column_that_becomes_wider_ends_the_run_and_the_next_one_goes_on() {
+fn a_column_that_becomes_wider_under_a_run_gets_its_rows_all_the_same() {
     change_type_live("type-wider", "ALTER TABLE orders ALTER item_count TYPE bigint");
 }
 
 #[test]
-fn a_column_that_becomes_narrower_ends_the_run_and_the_next_one_goes_on() {
+fn a_column_that_becomes_narrower_under_a_run_gets_its_rows_all_the_same() {
     change_type_live("type-narrower", "ALTER TABLE orders ALTER order_id TYPE integer");
+}
+
+#[test]
+fn a_column_of_another_kind_under_a_run_gets_its_rows_all_the_same() {
+    // jsonb reads a version where text has its first letter: an internal error, not a wrong row.
+    change_type_live("type-other", "ALTER TABLE orders ALTER note TYPE jsonb USING note::jsonb");
+}
+
+#[test]
+fn a_column_that_is_dropped_under_a_run_ends_it_and_nothing_is_written() {
+    let world = World::new("type-dropped", 1);
+    let record = |n: i32| Message::json(&format!(r#"{{"order_id":{n},"amount":{n},"note":"x"}}"#));
+    produce(&world, &[record(1)]);
+    let tidegate = world.run_orders(&[]);
+    world.await_more_orders_than(0);
+    world.sql.execute("ALTER TABLE orders DROP COLUMN note").unwrap();
+    produce(&world, &(2..50).map(record).collect::<Vec<_>>());
+    let exit = tidegate.wait();
+    assert_eq!(exit.code, Some(78), "{}", exit.log);
+    assert!(exit.log.contains("table public.orders"), "{}", exit.log);
+    assert_eq!(world.count_orders(), 1);
+    assert_eq!(world.number("SELECT count(*) FROM tidegate.dead_letters"), 0);
 }

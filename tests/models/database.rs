@@ -2,7 +2,7 @@
 
 use std::{ops::Range, sync::Arc};
 
-use tidegate::sink::{Group, TargetId};
+use tidegate::sink::Group;
 
 use crate::{
     batch::Batch,
@@ -54,7 +54,7 @@ impl Database {
 pub(crate) fn lane(position: i64, claim: Option<Claim>, to: Sender<Acknowledgement>) -> Lane {
     let key = LaneKey { topic: Arc::from("t"), partition: 0, target: Arc::from("s") };
     let group = Arc::new(Group { name: "g".to_owned(), cluster_id: "c".to_owned() });
-    Lane::new(key, group, TargetId(0), claim, 0, position, to)
+    Lane::new(key, group, claim, 0, position, to)
 }
 
 /// A batch of one row an offset.

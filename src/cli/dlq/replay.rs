@@ -22,7 +22,7 @@ use crate::{
     filter,
     headers::{self, KeptHeaders},
     intake::{Decoder, Intake},
-    lane::{Lane, LaneKey},
+    lane::{Lane, LaneKey, Outcome},
     record::{Headers, Record},
     rejection::Reason,
     route::target_name,
@@ -252,10 +252,18 @@ impl<'a> Replay<'a> {
             end.take(letter, &mut batch).map_err(WriteError::Halt)?;
         }
         if !self.dry_run {
-            let flushed = Flushed { lane: lane(first, end), batch, outcome: None };
+            let flushed =
+                Flushed { lane: lane(first), target: end.target.id(), batch, outcome: None };
             let mut batches = [flushed];
             self.writer.write(end.target.id(), &mut batches, &self.heart)?;
             let [flushed] = batches;
+            if flushed.outcome == Some(Outcome::Stale) {
+                let table = &end.way.target;
+                return Err(WriteError::Halt(Error::new(
+                    ErrorKind::Temporary,
+                    format!("{table} was changed meanwhile; replay the rest once more"),
+                )));
+            }
             batch = flushed.batch;
         }
         self.rows += batch.rows();
@@ -305,7 +313,7 @@ impl<'a> Replay<'a> {
 }
 
 /// The lane that a letter comes from, without a claim: its batch moves no checkpoint.
-fn lane(letter: &Stored, end: &End) -> Arc<Lane> {
+fn lane(letter: &Stored) -> Arc<Lane> {
     let entry = &letter.entry;
     let key = LaneKey {
         topic: Arc::from(entry.topic.as_str()),
@@ -315,6 +323,5 @@ fn lane(letter: &Stored, end: &End) -> Arc<Lane> {
     let group = Group { name: entry.group.clone(), cluster_id: letter.cluster_id.clone() };
     // Nobody waits for an answer.
     let (answers, _) = crossbeam_channel::bounded(1);
-    let (group, id) = (Arc::new(group), end.target.id());
-    Arc::new(Lane::new(key, group, id, None, 0, entry.offset, answers))
+    Arc::new(Lane::new(key, Arc::new(group), None, 0, entry.offset, answers))
 }

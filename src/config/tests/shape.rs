@@ -70,6 +70,7 @@ fn a_route_arrives_with_its_targets() {
         write: WriteMode::Append,
         delivery: Delivery::AtLeastOnce,
         on_missing_table: OnMissingTable::Fail,
+        growth: Growth::default(),
         dead_letters: DeadLetters::Table,
         matching: Matching::Exact,
         columns: BTreeMap::new(),

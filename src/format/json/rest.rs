@@ -31,6 +31,10 @@ impl Rest {
         self.object.clear();
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        self.object.is_empty()
+    }
+
     /// Takes the text of one member, key and value, if it is unknown.
     pub(super) fn offer(&mut self, field: Option<usize>, member: &[u8]) {
         if field.and_then(|field| self.known.get(field)) == Some(&true) {

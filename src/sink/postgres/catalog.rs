@@ -26,6 +26,11 @@ pub const TYPES_SQL: &str = "\
     SELECT string_agg(format('%s:%s:%s', attname, atttypid, atttypmod), ',' ORDER BY attnum) \
     FROM pg_attribute WHERE attrelid = $1 AND attname = ANY($2) AND NOT attisdropped";
 
+/// How many of some columns there are, and their types as above.
+pub const STATE_SQL: &str = "\
+    SELECT count(*), string_agg(format('%s:%s:%s', attname, atttypid, atttypmod), ',' ORDER BY attnum) \
+    FROM pg_attribute WHERE attrelid = $1 AND attname = ANY($2) AND NOT attisdropped";
+
 /// Reads the types of `columns` now.
 ///
 /// # Errors
@@ -55,6 +60,11 @@ impl Table {
     /// `"schema"."name"`
     pub fn quoted(&self) -> String {
         format!("{}.{}", quote_identifier(&self.schema), quote_identifier(&self.name))
+    }
+
+    /// Its name as a configuration would have it.
+    pub fn config_name(&self) -> TableName {
+        TableName { schema: Some(self.schema.clone()), name: self.name.clone() }
     }
 
     /// `schema.name`, for people.

@@ -131,11 +131,24 @@ pub async fn ask<T>(
     shutdown: &Shutdown,
     question: impl AsyncFnOnce(&mut Object) -> Result<T, PgError>,
 ) -> Result<T, PgError> {
-    let mut connection = unless_stopped(shutdown, checkout(pool)).await?;
-    let answer = unless_stopped(shutdown, async {
-        let asked = tokio::time::timeout(ASK_MAX, question(&mut connection)).await;
+    ask_while(pool, &mut || !shutdown.is_requested(), ASK_MAX, question).await
+}
+
+/// As `ask`, for an answer that may take up to `most`, while `go_on` says that it is still wanted.
+///
+/// # Errors
+/// As for `ask`.
+pub async fn ask_while<T>(
+    pool: &Pool,
+    go_on: &mut dyn FnMut() -> bool,
+    most: Duration,
+    question: impl AsyncFnOnce(&mut Object) -> Result<T, PgError>,
+) -> Result<T, PgError> {
+    let mut connection = unless_stopped(go_on, checkout(pool)).await?;
+    let answer = unless_stopped(go_on, async {
+        let asked = tokio::time::timeout(most, question(&mut connection)).await;
         asked.unwrap_or_else(|_| {
-            let seconds = ASK_MAX.as_secs();
+            let seconds = most.as_secs();
             Err(PgError::outage("timeout", format!("no answer within {seconds} s")))
         })
     })
@@ -147,11 +160,11 @@ pub async fn ask<T>(
 }
 
 async fn unless_stopped<T>(
-    shutdown: &Shutdown,
+    go_on: &mut dyn FnMut() -> bool,
     answer: impl Future<Output = Result<T, PgError>>,
 ) -> Result<T, PgError> {
     let stopped = async {
-        while !shutdown.is_requested() {
+        while go_on() {
             tokio::time::sleep(STOP_INTERVAL).await;
         }
     };

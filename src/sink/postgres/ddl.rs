@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{
-    catalog::{nearest, quote_identifier, quoted_name},
+    catalog::{CatalogColumn, Table, nearest, quote_identifier, quoted_name},
     column::{EpochUnit, Metadata},
 };
 use crate::{
@@ -84,6 +84,51 @@ pub fn create_table(
         )));
     }
     Ok(format!("CREATE TABLE IF NOT EXISTS {table} (\n{}\n);", columns.join(",\n")))
+}
+
+/// Columns for fields that a table does not have yet.
+pub fn add_columns(table: &Table, columns: &[(String, &'static str)]) -> String {
+    let added: Vec<String> = columns
+        .iter()
+        .map(|(name, sql_type)| {
+            format!("ADD COLUMN IF NOT EXISTS {} {sql_type}", quote_identifier(name))
+        })
+        .collect();
+    format!("ALTER TABLE {} {}", table.quoted(), added.join(", "))
+}
+
+/// Another type for a column.
+pub fn widen(table: &Table, column: &str, sql_type: &str) -> String {
+    let (table, column) = (table.quoted(), quote_identifier(column));
+    format!("ALTER TABLE {table} ALTER COLUMN {column} TYPE {sql_type}")
+}
+
+/// Names that every table has taken (pg_attribute.attnum < 0).
+const SYSTEM_COLUMNS: [&str; 6] = ["tableoid", "cmax", "xmax", "cmin", "xmin", "ctid"];
+
+/// Why no column of `table` can have the name of this field, if none can.
+pub fn objection(table: &Table, field: &str) -> Option<String> {
+    if field.is_empty() || field.contains('\0') {
+        return Some("Postgres has no column of such a name".to_owned());
+    }
+    if field.len() > 63 {
+        // It would cut the name, and fields that begin alike would share a column.
+        return Some("the name has more than 63 bytes, which Postgres would cut off".to_owned());
+    }
+    if SYSTEM_COLUMNS.contains(&field) {
+        return Some("every table has a system column of this name".to_owned());
+    }
+    let same = |column: &&CatalogColumn| column.name.to_lowercase() == field.to_lowercase();
+    let column = table.columns.iter().find(same)?;
+    Some(if column.name == field {
+        format!("the column {field} is fed from something else")
+    } else {
+        format!(
+            "it differs from the column {} only by case; say under `columns` what feeds it, or set \
+             match = \"loose\"",
+            column.name
+        )
+    })
 }
 
 /// Names and types.
@@ -195,6 +240,43 @@ mod tests {
         let table = TableName { schema: Some("shop".to_owned()), name: "orders".to_owned() };
         let configured = configured.iter().map(|(c, feed)| ((*c).to_owned(), feed.clone()));
         create_table(&table, fields, &configured.collect())
+    }
+
+    #[test]
+    fn a_name_that_no_column_can_have_or_that_one_nearly_has_is_told() {
+        let column = |name: &str| CatalogColumn {
+            name: name.to_owned(),
+            type_name: "text".to_owned(),
+            column_type: None,
+            not_null: false,
+            has_default: false,
+        };
+        let table = Table {
+            oid: 0,
+            schema: "s".to_owned(),
+            name: "t".to_owned(),
+            columns: vec![column("total"), column("\u{e9}t\u{e9}")],
+        };
+        let long = "n".repeat(64);
+        for (field, word) in [
+            ("", "no column of such a name"),
+            ("a\0", "no column of such a name"),
+            (long.as_str(), "63 bytes"),
+            ("ctid", "system column"),
+            ("Total", "the column total only by case"),
+            ("\u{c9}t\u{e9}", "only by case"),
+            ("total", "fed from something else"),
+        ] {
+            let why = objection(&table, field).unwrap_or_default();
+            assert!(why.contains(word), "{field}: {why}");
+        }
+        assert_eq!(objection(&table, "total_2"), None);
+        let columns = [("a\"b".to_owned(), "bigint"), ("Total_2".to_owned(), "text")];
+        assert_eq!(
+            add_columns(&table, &columns),
+            "ALTER TABLE \"s\".\"t\" ADD COLUMN IF NOT EXISTS \"a\"\"b\" bigint, \
+             ADD COLUMN IF NOT EXISTS \"Total_2\" text"
+        );
     }
 
     #[test]

@@ -17,10 +17,10 @@ use std::{
 };
 
 use bytes::Bytes;
-use tokio_postgres::Row;
+use tokio_postgres::{Row, types::ToSql};
 
 use super::{
-    Shared, checkpoint, connect,
+    Shared, catalog, checkpoint, connect,
     session::Session,
     sqlstate::{Fault, PgError},
     table::PgTarget,
@@ -80,7 +80,15 @@ impl Writer for PostgresWriter {
         };
         let runtime = self.shared.runtime.clone();
         let written = self.write_set(&target, batches, heart);
-        let result = runtime.block_on(while_beating(heart, written));
+        let mut result = runtime.block_on(while_beating(heart, written));
+        if let Err(error) = &result
+            && self.may_be_stale(error)
+            && runtime.block_on(while_beating(heart, self.is_stale(&target))).unwrap_or(false)
+        {
+            let open = batches.iter_mut().filter(|flushed| flushed.outcome.is_none());
+            open.for_each(|flushed| flushed.outcome = Some(Outcome::Stale));
+            result = Ok(());
+        }
         // Silence may mean a server that is gone, or rows that take long (a trigger, an index): only
         // more time can tell, and the rows would never get in with less.
         self.patience = match &result {
@@ -110,6 +118,26 @@ impl PostgresWriter {
             ))),
             Fault::Row => WriteError::Halt(Error::software(text)),
         }
+    }
+
+    /// Whether nothing was written because of what a column's type was not any more. Where the types of
+    /// binary values have become others, COPY reports what it reads in them, or an internal error
+    /// (`jsonb` has a version).
+    fn may_be_stale(&self, error: &PgError) -> bool {
+        self.doubt.is_none() && (error.fault == Fault::Config || error.code == "XX000")
+    }
+
+    /// Whether the columns are all there, but have other types than the rows were encoded for.
+    async fn is_stale(&mut self, target: &PgTarget) -> Result<bool, PgError> {
+        let session = self.session().await?;
+        let names = target.column_names();
+        let parameters: [&(dyn ToSql + Sync); 2] = [&target.table.oid, &names];
+        let asked = session.connection.query_one(catalog::STATE_SQL, &parameters);
+        let asked = session.within(asked).await;
+        self.give_back(session, asked.is_ok());
+        let row = asked?;
+        let types = row.get::<_, Option<&str>>(1);
+        Ok(row.get::<_, i64>(0) == names.len() as i64 && types != Some(target.types.as_str()))
     }
 
     async fn write_set(
@@ -269,7 +297,7 @@ fn found(outcome: Option<Outcome>) -> &'static str {
     match outcome {
         Some(Outcome::Durable) => "committed",
         Some(Outcome::Lost(loss)) => loss.as_str(),
-        Some(Outcome::Discarded) | None => "not_committed",
+        Some(Outcome::Stale | Outcome::Discarded) | None => "not_committed",
     }
 }
 

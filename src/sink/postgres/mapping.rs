@@ -11,7 +11,7 @@ use super::{
     encode,
 };
 use crate::{
-    config::{ColumnFeed, Constant, Matching, Target},
+    config::{ColumnFeed, Constant, Matching, OnUnknownField, Target},
     error::Error,
     selector::{Selector, spell},
 };
@@ -86,6 +86,17 @@ impl Mapping {
             return Err(Error::config(format!("table {shown} has no column to write")));
         }
         Ok(mapping)
+    }
+
+    /// Asks for the fields that no column takes, for a target that does not ignore them.
+    pub fn unknown(table: &Table, target: &Target) -> Option<Selector> {
+        match target.growth.on_unknown_field {
+            OnUnknownField::Ignore | OnUnknownField::Overflow => None,
+            OnUnknownField::AddColumn | OnUnknownField::DeadLetter => {
+                let except = Arc::new(known_fields(table, &target.columns));
+                Some(Selector::Rest { except })
+            }
+        }
     }
 
     fn select(&mut self, selector: Selector) -> Feed {

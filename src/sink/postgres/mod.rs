@@ -7,7 +7,9 @@ pub mod connect;
 pub mod ddl;
 pub mod dead_letters;
 pub mod encode;
+mod fit;
 mod flush;
+mod growth;
 pub mod mapping;
 pub(crate) mod preview;
 mod row_fault;
@@ -25,6 +27,7 @@ use tokio::runtime::Handle;
 
 use self::{
     flush::PostgresWriter,
+    growth::Growth,
     sqlstate::{Fault, PgError},
     table::PgTarget,
 };
@@ -54,6 +57,22 @@ pub(crate) struct Shared {
 impl Shared {
     fn target(&self, id: TargetId) -> Option<Arc<PgTarget>> {
         self.targets.lock().unwrap_or_else(PoisonError::into_inner).get(id.0).cloned()
+    }
+
+    /// A target for the table as it is now.
+    fn open<E: From<Error>>(
+        self: &Arc<Self>,
+        table: catalog::Table,
+        growth: &Arc<Growth>,
+        types: impl FnOnce(u32, &[&str]) -> Result<String, E>,
+    ) -> Result<Arc<PgTarget>, E> {
+        let mut opened = PgTarget::new(table, growth, Arc::clone(self), types)?;
+        // The writers look here: nobody may wait for the database meanwhile.
+        let mut targets = self.targets.lock().unwrap_or_else(PoisonError::into_inner);
+        opened.id = TargetId(targets.len());
+        let opened = Arc::new(opened);
+        targets.push(Arc::clone(&opened));
+        Ok(opened)
     }
 }
 
@@ -201,17 +220,18 @@ impl Sink for PostgresSink {
         // Dead letters are kept in both modes, checkpoints in one.
         self.ask(async |client| checkpoint::ensure_schema(client).await)?;
         self.ask(async |client| dead_letters::ensure_headers(client).await)?;
+        if target.growth.alters() {
+            self.ask(async |client| growth::check_owner(client, &table).await)??;
+        }
         if target.delivery == Delivery::AtLeastOnce {
             tracing::info!("table {}: at least once; a crash may double rows", table.display());
         }
         let types = |oid: u32, columns: &[&str]| {
             self.ask(async |client| catalog::types(client, oid, columns).await)
         };
-        let mut targets = self.shared.targets.lock().unwrap_or_else(PoisonError::into_inner);
-        let id = TargetId(targets.len());
-        let shared = Arc::clone(&self.shared);
-        let opened = Arc::new(PgTarget::new(id, table, target, topic, shared, types)?);
-        targets.push(Arc::clone(&opened));
+        let growth = Growth::new(target, topic);
+        let opened = self.shared.open(table, &growth, types)?;
+        growth.set_newest(opened.id);
         Ok(opened)
     }
 

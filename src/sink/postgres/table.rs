@@ -7,6 +7,8 @@ use super::{
     column::{Column, Feed},
     connect,
     encode::RowEncoder,
+    fit::PgEncoder,
+    growth::Growth,
     mapping::Mapping,
     sqlstate::{Fault, PgError},
 };
@@ -14,51 +16,60 @@ use crate::{
     batch::Layout,
     error::{Error, ErrorKind},
     lane::{Claim, LaneKey},
-    record::Record,
-    rejection::{Reason, Rejection},
-    row::Row,
     selector::Selector,
-    sink::{Checkpoints, Claimant, Encoder, Found, Standing, Target, TargetId, WriteError},
+    sink::{
+        Adapted, Checkpoints, Claimant, Encoder, Found, Standing, Target, TargetId, Wish,
+        WriteError,
+    },
     source::kafka::DeadLetterTopic,
 };
 
-/// An opened table.
+/// An opened table, as it was at one time.
 pub(crate) struct PgTarget {
     pub(crate) id: TargetId,
-    pub(crate) table: catalog::Table,
+    pub(crate) table: Arc<catalog::Table>,
     columns: Vec<Column>,
     selectors: Vec<Selector>,
+    /// The one of them that gives the fields which no column takes.
+    unknown: Option<Selector>,
     /// The columns' types as they were when the encoder was made.
     pub(super) types: String,
     layouts: RowEncoder,
     exactly_once: bool,
+    pub(super) growth: Arc<Growth>,
     /// Where dead letters go, if not to the table.
     pub(super) dead_letter_topic: Option<Arc<DeadLetterTopic>>,
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
 }
 
 impl PgTarget {
-    pub(super) fn new(
-        id: TargetId,
+    /// The table as it is now, without a number yet; `types` asks for the types of some of its columns.
+    pub(super) fn new<E: From<Error>>(
         table: catalog::Table,
-        target: &crate::config::Target,
-        dead_letter_topic: Option<Arc<DeadLetterTopic>>,
+        growth: &Arc<Growth>,
         shared: Arc<Shared>,
-        types: impl FnOnce(u32, &[&str]) -> Result<String, Error>,
-    ) -> Result<Self, Error> {
-        let Mapping { columns, selectors } = Mapping::new(&table, target)?;
+        types: impl FnOnce(u32, &[&str]) -> Result<String, E>,
+    ) -> Result<Self, E> {
+        let target = &growth.target;
+        let Mapping { columns, mut selectors } = Mapping::new(&table, target)?;
+        let unknown = Mapping::unknown(&table, target);
+        selectors.extend(unknown.clone());
         let layouts = encoder(&table, columns.clone())?;
         let names: Vec<&str> = columns.iter().map(|column| column.name.as_str()).collect();
         let types = types(table.oid, &names)?;
-        let exactly_once = target.delivery == crate::config::Delivery::ExactlyOnce;
+        let dead_letter_topic = growth.topic.clone();
+        let (table, growth) = (Arc::new(table), Arc::clone(growth));
+        let exactly_once = growth.target.delivery == crate::config::Delivery::ExactlyOnce;
         Ok(Self {
-            id,
+            id: TargetId(0),
             table,
             columns,
             selectors,
+            unknown,
             types,
             layouts,
             exactly_once,
+            growth,
             dead_letter_topic,
             shared,
         })
@@ -133,7 +144,17 @@ impl Target for PgTarget {
                 })?;
             }
         }
-        Ok(Box::new(encoder(&self.table, columns)?))
+        let place = |unknown| selectors.iter().position(|known| known == unknown);
+        Ok(Box::new(PgEncoder {
+            rows: encoder(&self.table, columns)?,
+            table: Arc::clone(&self.table),
+            growth: self.growth.target.growth,
+            unknown: self.unknown.as_ref().and_then(place),
+        }))
+    }
+
+    fn adapt(&self, wish: &Wish, go_on: &mut dyn FnMut() -> bool) -> Result<Adapted, WriteError> {
+        self.become_as(wish, go_on)
     }
 
     fn checkpoints(&self) -> Option<&dyn Checkpoints> {
@@ -158,27 +179,5 @@ impl Checkpoints for PgTarget {
 
     fn read(&self, claims: &[Claim]) -> Result<Vec<Option<Standing>>, WriteError> {
         self.ask(async |connection| checkpoint::read(connection, claims).await)
-    }
-}
-
-impl Encoder for RowEncoder {
-    fn layout(&self, row: &Row<'_>) -> Layout {
-        self.absent(row)
-    }
-
-    fn encode(
-        &mut self,
-        record: &Record<'_>,
-        row: &Row<'_>,
-        layout: Layout,
-        out: &mut Vec<u8>,
-    ) -> Result<(), Rejection> {
-        if self.columns_for(layout).next().is_none() {
-            // COPY has no way to say "a row of defaults".
-            let message = "the record has none of the table's fields";
-            return Err(Rejection::record(Reason::MissingValue, message));
-        }
-        // The inherent method of the same name.
-        RowEncoder::encode(self, record, row, layout, out)
     }
 }

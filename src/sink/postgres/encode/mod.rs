@@ -33,6 +33,7 @@ use crate::{
 };
 use refusal::{bad_escape, refuse, show};
 
+pub(super) use refusal::excerpt as shown;
 pub use walk::rows;
 
 /// What comes before the rows: the signature, no flags, no extension.
@@ -141,6 +142,11 @@ impl RowEncoder {
             bits |= u64::from(row.get(field) == Value::Absent) << bit;
         }
         Layout(bits)
+    }
+
+    /// All columns, in order.
+    pub fn columns(&self) -> impl Iterator<Item = &Column> {
+        self.columns.iter().map(|c| &c.column)
     }
 
     /// The columns that a COPY of rows with the set `absent` must name, in order.

@@ -46,7 +46,7 @@ pub(super) fn show(value: Value<'_>) -> Cow<'_, [u8]> {
 }
 
 /// The beginning of `value`, safe to print.
-pub(super) fn excerpt(value: &[u8]) -> String {
+pub(in super::super) fn excerpt(value: &[u8]) -> String {
     // A character has at most 4 bytes, and what is not UTF-8 becomes one character a byte or more.
     let beginning = value.get(..4 * SHOWN_CHARS).unwrap_or(value);
     let mut shown = String::new();
