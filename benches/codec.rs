@@ -10,7 +10,7 @@ use tidegate::{
     record::Record,
     row::{Change, Row, Span},
     sink::postgres::{
-        column::{Column, ColumnType, Feed},
+        column::{Column, ColumnType, Feed, Reading},
         encode::RowEncoder,
     },
 };
@@ -37,7 +37,7 @@ fn columns() -> Vec<Column> {
         column_type,
         not_null: name != "note",
         has_default: false,
-        epoch_unit: None,
+        reading: Reading::default(),
         feed: Feed::Field(index),
         fallback: None,
     })

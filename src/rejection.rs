@@ -79,6 +79,12 @@ impl Rejection {
     pub fn record(reason: Reason, message: impl Into<String>) -> Self {
         Self { reason, column: None, message: message.into() }
     }
+
+    /// The same, said of a part of the value.
+    pub(crate) fn inside(mut self, part: impl fmt::Display) -> Self {
+        self.message = format!("{part}: {}", self.message);
+        self
+    }
 }
 
 impl fmt::Display for Rejection {

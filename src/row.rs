@@ -55,6 +55,24 @@ pub struct Span {
 impl Span {
     /// The span of a field that the record does not have.
     pub const ABSENT: Self = Self { kind: Kind::Absent, start: 0, end: 0 };
+
+    /// The value that it marks in `text`.
+    #[inline]
+    pub fn value<'a>(&self, text: &'a [u8]) -> Value<'a> {
+        let marked = || text.get(self.start as usize..self.end as usize).unwrap_or_default();
+        match self.kind {
+            Kind::Absent => Value::Absent,
+            Kind::Null => Value::Null,
+            Kind::True => Value::Bool(true),
+            Kind::False => Value::Bool(false),
+            Kind::Number => Value::Number(marked()),
+            Kind::Text => Value::Text { raw: marked(), escaped: false },
+            Kind::EscapedText => Value::Text { raw: marked(), escaped: true },
+            Kind::Nested => Value::Nested(marked()),
+            Kind::Plain => Value::Plain(marked()),
+            Kind::Bytes => Value::Bytes(marked()),
+        }
+    }
 }
 
 /// The value of one field, borrowed from the payload.
@@ -110,19 +128,6 @@ impl<'a> Row<'a> {
     /// The value of field `index`; `Absent` if there is no such field.
     #[inline]
     pub fn get(&self, index: usize) -> Value<'a> {
-        let Some(span) = self.spans.get(index) else { return Value::Absent };
-        let text = || self.text.get(span.start as usize..span.end as usize).unwrap_or_default();
-        match span.kind {
-            Kind::Absent => Value::Absent,
-            Kind::Null => Value::Null,
-            Kind::True => Value::Bool(true),
-            Kind::False => Value::Bool(false),
-            Kind::Number => Value::Number(text()),
-            Kind::Text => Value::Text { raw: text(), escaped: false },
-            Kind::EscapedText => Value::Text { raw: text(), escaped: true },
-            Kind::Nested => Value::Nested(text()),
-            Kind::Plain => Value::Plain(text()),
-            Kind::Bytes => Value::Bytes(text()),
-        }
+        self.spans.get(index).map_or(Value::Absent, |span| span.value(self.text))
     }
 }

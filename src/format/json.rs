@@ -10,10 +10,10 @@ mod words;
 use fields::Fields;
 use pointer::Path;
 use rest::Rest;
-use scanner::{Malformed, Scanner};
+use scanner::Malformed;
 
 pub(crate) use escape::{BadEscape, check, unescape};
-pub(crate) use scanner::validate;
+pub(crate) use scanner::{Scanner, validate};
 pub(crate) use words::find_break;
 
 use super::Format;

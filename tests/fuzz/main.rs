@@ -9,10 +9,13 @@
 mod files;
 mod framing;
 mod mutator;
+mod notations;
 mod payloads;
 mod seeds;
 mod sizes;
+mod types;
 mod values;
+mod well_formed;
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
@@ -35,13 +38,31 @@ struct Target {
     start: fn() -> Try,
 }
 
-const TARGETS: [Target; 14] = [
+const TARGETS: [Target; 17] = [
     Target { name: "json", seeds: seeds::OBJECTS, tokens: seeds::JSON, start: payloads::json },
     Target { name: "raw", seeds: seeds::TEXTS, tokens: seeds::JSON, start: payloads::raw },
     Target { name: "ndjson", seeds: seeds::OBJECTS, tokens: seeds::JSON, start: payloads::ndjson },
     Target { name: "detect", seeds: seeds::OBJECTS, tokens: seeds::TIME, start: payloads::detect },
     Target { name: "number", seeds: seeds::NUMBERS, tokens: seeds::DIGITS, start: values::number },
     Target { name: "time", seeds: seeds::TIMES, tokens: seeds::TIME, start: values::time },
+    Target {
+        name: "interval",
+        seeds: notations::INTERVALS,
+        tokens: notations::INTERVAL,
+        start: values::interval,
+    },
+    Target {
+        name: "address",
+        seeds: notations::ADDRESSES,
+        tokens: notations::ADDRESS,
+        start: values::address,
+    },
+    Target {
+        name: "structure",
+        seeds: notations::STRUCTURES,
+        tokens: notations::STRUCTURE,
+        start: values::structure,
+    },
     Target { name: "text", seeds: seeds::TEXTS, tokens: seeds::TEXT, start: values::text },
     Target {
         name: "document",

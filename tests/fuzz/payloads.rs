@@ -12,7 +12,7 @@ use tidegate::{
 };
 
 use crate::{
-    Try,
+    Try, types,
     values::{self, Encoding},
 };
 
@@ -93,7 +93,7 @@ fn text(value: Value<'_>) -> Option<Vec<u8>> {
 /// Bytes as they are, into every type.
 pub(crate) fn raw() -> Try {
     let mut format = RawFormat::new(&["value".into()]);
-    let mut encodings = values::all(&values::TYPES);
+    let mut encodings = values::all(&types::all());
     Box::new(move |input| {
         let mut spans = [Span::ABSENT];
         format.decode(&record(input), &mut spans).unwrap();

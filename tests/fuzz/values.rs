@@ -1,58 +1,17 @@
 //! The encoders of the columns.
 
-use serde_json::value::RawValue;
 use tidegate::{
     format::{Format, JsonFormat},
     record::{Headers, Record},
     rejection::Rejection,
     row::{Change, Row, Span},
     sink::postgres::{
-        column::{Column, ColumnType, EpochUnit, Feed, Metadata},
+        column::{Column, ColumnType, EpochUnit, Feed, Metadata, Reading},
         encode::{RowEncoder, rows},
     },
 };
 
-use crate::{Try, payloads::record};
-
-const NUMBERS: [ColumnType; 11] = [
-    ColumnType::Bool,
-    ColumnType::Int2,
-    ColumnType::Int4,
-    ColumnType::Int8,
-    ColumnType::Float4,
-    ColumnType::Float8,
-    ColumnType::Numeric { limits: None },
-    ColumnType::Numeric { limits: Some((12, 2)) },
-    ColumnType::Numeric { limits: Some((3, 5)) },
-    ColumnType::Numeric { limits: Some((3, -2)) },
-    ColumnType::Numeric { limits: Some((1000, 1000)) },
-];
-const TIMES: [ColumnType; 3] = [ColumnType::Date, ColumnType::Timestamp, ColumnType::Timestamptz];
-const TEXTS: [ColumnType; 5] = [
-    ColumnType::Text { max_chars: None },
-    ColumnType::Text { max_chars: Some(5) },
-    ColumnType::Text { max_chars: Some(1) },
-    ColumnType::Uuid,
-    ColumnType::Bytea,
-];
-const DOCUMENTS: [ColumnType; 3] =
-    [ColumnType::Json, ColumnType::Jsonb, ColumnType::Text { max_chars: None }];
-
-pub(crate) const TYPES: [ColumnType; 22] = {
-    let groups: [&[ColumnType]; 4] = [&NUMBERS, &TIMES, &TEXTS, &DOCUMENTS];
-    let mut types = [ColumnType::Bool; 22];
-    let (mut next, mut group) = (0, 0);
-    while group < groups.len() {
-        let mut index = 0;
-        while index < groups[group].len() {
-            types[next] = groups[group][index];
-            next += 1;
-            index += 1;
-        }
-        group += 1;
-    }
-    types
-};
+use crate::{Try, payloads::record, types, well_formed::assert_well_formed};
 
 const MOST_CHECKED_BYTES: usize = 1 << 15;
 
@@ -75,10 +34,10 @@ impl Encoding {
     fn of(column_type: ColumnType, unit: Option<EpochUnit>, feed: Feed) -> Option<Self> {
         let column = Column {
             name: "c".to_owned(),
-            column_type,
+            column_type: column_type.clone(),
             not_null: false,
             has_default: false,
-            epoch_unit: unit,
+            reading: Reading { epoch_unit: unit, ..Reading::default() },
             feed,
             fallback: None,
         };
@@ -113,7 +72,7 @@ impl Encoding {
             [0xff, 0xff, 0xff, 0xff] => return Ok(None),
             field => field.get(4..).expect("a length"),
         };
-        assert_well_formed(self.column_type, field);
+        assert_well_formed(&self.column_type, field);
         Ok(Some(field.to_vec()))
     }
 }
@@ -125,66 +84,23 @@ pub(crate) fn assert_shown(rejection: &Rejection) {
     assert!(!message.contains(char::is_control), "{message:?}");
 }
 
-/// Postgres would read it: the lengths and contents that the `*recv` functions want.
-fn assert_well_formed(column_type: ColumnType, field: &[u8]) {
-    let fixed = match column_type {
-        ColumnType::Bool => Some(1),
-        ColumnType::Int2 => Some(2),
-        ColumnType::Int4 | ColumnType::Float4 | ColumnType::Date => Some(4),
-        ColumnType::Int8 | ColumnType::Float8 | ColumnType::Timestamp | ColumnType::Timestamptz => {
-            Some(8)
-        }
-        ColumnType::Uuid => Some(16),
-        _ => None,
-    };
-    assert_eq!(field.len(), fixed.unwrap_or(field.len()), "{column_type:?}");
-    match column_type {
-        ColumnType::Numeric { .. } => assert_numeric(field),
-        ColumnType::Text { max_chars } => {
-            let text = std::str::from_utf8(field).expect("UTF-8");
-            assert!(!text.contains('\0'));
-            assert!(max_chars.is_none_or(|most| text.chars().count() <= most as usize));
-        }
-        ColumnType::Json => {
-            serde_json::from_slice::<&RawValue>(field).expect("JSON");
-        }
-        ColumnType::Jsonb => {
-            let json = field.strip_prefix(b"\x01").expect("the version");
-            serde_json::from_slice::<&RawValue>(json).expect("JSON");
-        }
-        _ => {}
-    }
-}
-
-fn assert_numeric(field: &[u8]) {
-    let words: Vec<u16> =
-        field.chunks(2).map(|pair| u16::from_be_bytes([pair[0], pair[1]])).collect();
-    let [count, _weight, sign, scale] = words[..4] else { panic!("too short") };
-    let digits = &words[4..];
-    assert_eq!(digits.len(), usize::from(count));
-    assert!(digits.iter().all(|digit| *digit < 10_000));
-    assert!(digits.first() != Some(&0) && digits.last() != Some(&0), "not stripped");
-    assert!([0, 0x4000, 0xc000, 0xd000, 0xf000].contains(&sign), "{sign:#x}");
-    assert!(scale <= 16_383);
-}
-
 /// All encodings of `types`; times with every epoch as well.
 pub(crate) fn all(types: &[ColumnType]) -> Vec<Encoding> {
     let units = [EpochUnit::S, EpochUnit::Ms, EpochUnit::Us, EpochUnit::Ns];
     let mut encodings = Vec::new();
     for column_type in types {
-        encodings.push(Encoding::new(*column_type, None, 0));
-        if TIMES.contains(column_type) {
-            encodings.extend(units.map(|unit| Encoding::new(*column_type, Some(unit), 0)));
+        encodings.push(Encoding::new(column_type.clone(), None, 0));
+        if types::times().contains(column_type) {
+            encodings.extend(units.map(|unit| Encoding::new(column_type.clone(), Some(unit), 0)));
         }
     }
     encodings
 }
 
 /// The input as a JSON value, or else as a string, in columns of `types`.
-fn values(types: &[ColumnType]) -> Try {
+fn values(types: Vec<ColumnType>) -> Try {
     let mut format = JsonFormat::new(&["v".into()]);
-    let mut encodings = all(types);
+    let mut encodings = all(&types);
     Box::new(move |input| {
         let mut spans = [Span::ABSENT];
         let mut payload = [b"{\"v\":", input, b"}"].concat();
@@ -201,19 +117,31 @@ fn values(types: &[ColumnType]) -> Try {
 }
 
 pub(crate) fn number() -> Try {
-    values(&NUMBERS)
+    values(types::numbers())
 }
 
 pub(crate) fn time() -> Try {
-    values(&TIMES)
+    values(types::times())
+}
+
+pub(crate) fn interval() -> Try {
+    values(vec![ColumnType::Interval, ColumnType::Time, ColumnType::Timetz])
+}
+
+pub(crate) fn address() -> Try {
+    values(types::addresses())
 }
 
 pub(crate) fn text() -> Try {
-    values(&TEXTS)
+    values(types::texts())
 }
 
 pub(crate) fn document() -> Try {
-    values(&DOCUMENTS)
+    values(types::documents())
+}
+
+pub(crate) fn structure() -> Try {
+    values(types::structures())
 }
 
 /// Names and values, from the lines of the input.
@@ -240,10 +168,10 @@ pub(crate) fn metadata() -> Try {
     use Metadata::{Headers, Key, Offset, Partition, Payload, Timestamp, Topic};
     let mut encodings: Vec<(Metadata, Encoding)> = Vec::new();
     for metadata in [Topic, Partition, Offset, Timestamp, Key, Headers, Payload] {
-        for column_type in TYPES {
+        for column_type in types::all() {
             let units = [None, Some(EpochUnit::S), Some(EpochUnit::Ns)];
             for unit in &units[..if metadata == Timestamp { 3 } else { 1 }] {
-                let encoding = Encoding::of(column_type, *unit, Feed::Metadata(metadata));
+                let encoding = Encoding::of(column_type.clone(), *unit, Feed::Metadata(metadata));
                 encodings.extend(encoding.map(|encoding| (metadata, encoding)));
             }
         }
@@ -267,7 +195,7 @@ pub(crate) fn metadata() -> Try {
         for (metadata, encoding) in &mut encodings {
             let field = encoding.encode(&record, &Row::new(input, &[], Change::Put));
             if let (Headers, ColumnType::Json, Some(object)) =
-                (*metadata, encoding.column_type, field)
+                (*metadata, &encoding.column_type, field)
             {
                 assert_headers(&headers, &object);
             }

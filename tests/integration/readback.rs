@@ -4,16 +4,19 @@
 //! a column; beside it, Postgres reads the value's text. Where both take it, both must show the
 //! same. Where only one takes it, the README's table of types must say so.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use futures_util::{SinkExt as _, pin_mut};
 use stack::Client;
 use tidegate::{
+    config,
     format::{Format, JsonFormat},
     record::Record,
     row::{Change, Row, Span},
+    shutdown::Shutdown,
     sink::postgres::{
-        column::{Column, ColumnType, Feed, Metadata},
+        PostgresSink,
+        column::{Column, ColumnType, Feed, Metadata, Reading},
         encode::{HEADER, RowEncoder, TRAILER},
     },
 };
@@ -24,6 +27,8 @@ use crate::support::postgres;
 
 mod cases;
 mod dice;
+mod notations;
+mod structures;
 mod writing;
 
 /// Rows that both take, in all columns together.
@@ -33,10 +38,11 @@ const ACCEPTED: usize = 100_000;
 fn a_hundred_thousand_rows_read_back_as_postgres_reads_their_texts() {
     let database = Database::new("readback");
     // A twentieth more, as some of what is taken here Postgres does not read.
-    let quota = (ACCEPTED + ACCEPTED / 20).div_ceil(CASES.len());
+    let cases: Vec<&Case> = CASES.iter().chain(&structures::CASES).collect();
+    let quota = (ACCEPTED + ACCEPTED / 20).div_ceil(cases.len());
     let (mut accepted, mut faults, mut explained) = (0, Vec::new(), BTreeMap::new());
-    for (index, case) in CASES.iter().enumerate() {
-        let values = Values::make(case, quota, index as u64);
+    for (index, case) in cases.into_iter().enumerate() {
+        let values = Values::make(case, database.column_type(case), quota, index as u64);
         for outcome in database.compare(case, &values) {
             match outcome.judge(case) {
                 Ok(None) => accepted += 1,
@@ -65,11 +71,14 @@ struct Values {
 
 impl Values {
     /// Makes values until so many were taken.
-    fn make(case: &Case, quota: usize, seed: u64) -> Self {
+    fn make(case: &Case, column_type: ColumnType, quota: usize, seed: u64) -> Self {
         let mut dice = dice::Dice::new(seed);
         let mut encoder = RowEncoder::new(vec![
             column("n", ColumnType::Int4, Feed::Metadata(Metadata::Offset)),
-            Column { epoch_unit: case.unit, ..column("v", case.column_type, Feed::Field(0)) },
+            Column {
+                reading: Reading { epoch_unit: case.unit, ..Reading::default() },
+                ..column("v", column_type, Feed::Field(0))
+            },
         ])
         .unwrap();
         let mut format = JsonFormat::new(&["v".into()]);
@@ -100,7 +109,7 @@ fn column(name: &str, column_type: ColumnType, feed: Feed) -> Column {
         column_type,
         not_null: false,
         has_default: false,
-        epoch_unit: None,
+        reading: Reading::default(),
         feed,
         fallback: None,
     }
@@ -151,6 +160,7 @@ struct Database {
     sql: Client,
     url: String,
     runtime: tokio::runtime::Runtime,
+    sink: PostgresSink,
 }
 
 impl Database {
@@ -158,12 +168,18 @@ impl Database {
         let url = postgres().create_database(name).unwrap();
         let sql = Client::connect(&url).unwrap();
         sql.execute("SET timezone = 'UTC'").unwrap();
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        Self { sql, url, runtime }
+        sql.execute(structures::TYPES).unwrap();
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        let config =
+            config::PostgresSink { url: config::Secret::new(&*url), writers: 1, ca_file: None };
+        let (handle, patience) = (runtime.handle().clone(), Duration::ZERO);
+        let sink = PostgresSink::new("s", &config, handle, Shutdown::default(), patience).unwrap();
+        Self { sql, url, runtime, sink }
     }
 
-    fn compare(&self, case: &Case, values: &Values) -> Vec<Outcome> {
-        let Case { sql_type, reads, shown_type, shows, .. } = case;
+    /// Makes the tables of the case; gives the column's type as the catalog tells it.
+    fn column_type(&self, case: &Case) -> ColumnType {
+        let Case { sql_type, reads, shown_type, .. } = case;
         // A variable and not a cast: it reads a text as INSERT does, with the type's modifier.
         self.sql
             .execute(&format!(
@@ -174,7 +190,18 @@ impl Database {
                  EXCEPTION WHEN others THEN RETURN NULL; END $$ LANGUAGE plpgsql"
             ))
             .unwrap();
-        self.runtime.block_on(self.copy(case, values)).unwrap();
+        let name = config::TableName { schema: None, name: "ours".to_owned() };
+        let table = self.sink.table(&name).unwrap().unwrap();
+        let column_type = table.columns[1].column_type.clone();
+        assert!(column_type.has_encoder(), "{sql_type}");
+        column_type
+    }
+
+    fn compare(&self, case: &Case, values: &Values) -> Vec<Outcome> {
+        let shows = case.shows;
+        self.runtime.block_on(self.copy(case, values)).unwrap_or_else(|error| {
+            panic!("{}: Postgres refuses what was taken: {error:?}", case.name)
+        });
         let rows = self.sql.query_text(&format!(
             "SELECT n, ({shows})::text, read_it(j) FROM texts LEFT JOIN ours USING (n) ORDER BY n"
         ));
@@ -234,7 +261,7 @@ fn defaults_and_nulls_are_where_insert_would_put_them() {
     let database = Database::new("readback-defaults");
     let columns = COLUMNS.iter().enumerate().map(|(index, (name, _, column_type, default, _))| {
         let has_default = default.is_some();
-        Column { has_default, ..column(name, *column_type, Feed::Field(index)) }
+        Column { has_default, ..column(name, column_type.clone(), Feed::Field(index)) }
     });
     let offset = column("n", ColumnType::Int4, Feed::Metadata(Metadata::Offset));
     let mut encoder = RowEncoder::new(columns.chain([offset]).collect()).unwrap();

@@ -52,14 +52,14 @@ pub(crate) fn validate(text: &[u8]) -> Result<(), Malformed> {
 
 /// A position in JSON text.
 #[derive(Debug)]
-pub(super) struct Scanner<'a> {
+pub(crate) struct Scanner<'a> {
     bytes: &'a [u8],
     at: usize,
 }
 
 impl<'a> Scanner<'a> {
     /// A scanner at the first byte. The text is at most `u32::MAX` bytes long.
-    pub(super) fn new(bytes: &'a [u8]) -> Self {
+    pub(crate) fn new(bytes: &'a [u8]) -> Self {
         Self { bytes, at: 0 }
     }
 
@@ -80,7 +80,7 @@ impl<'a> Scanner<'a> {
 
     /// The next byte; 0, which is no token of JSON, at the end.
     #[inline]
-    pub(super) fn peek(&self) -> u8 {
+    pub(crate) fn peek(&self) -> u8 {
         self.bytes.get(self.at).copied().unwrap_or(0)
     }
 
@@ -97,7 +97,7 @@ impl<'a> Scanner<'a> {
 
     /// Whether the rest of the text begins with `token`, which is then skipped.
     #[inline]
-    pub(super) fn skip(&mut self, token: &[u8]) -> bool {
+    pub(crate) fn skip(&mut self, token: &[u8]) -> bool {
         let found = self.bytes.get(self.at..).is_some_and(|rest| rest.starts_with(token));
         if found {
             self.at += token.len();
@@ -107,14 +107,14 @@ impl<'a> Scanner<'a> {
 
     /// Skips one byte if it is `byte`.
     #[inline]
-    pub(super) fn skip_byte(&mut self, byte: u8) -> bool {
+    pub(crate) fn skip_byte(&mut self, byte: u8) -> bool {
         let found = self.peek() == byte;
         self.at += usize::from(found);
         found
     }
 
     #[inline]
-    pub(super) fn skip_space(&mut self) {
+    pub(crate) fn skip_space(&mut self) {
         while matches!(self.peek(), b' ' | b'\t' | b'\n' | b'\r') {
             self.at += 1;
         }
@@ -122,30 +122,30 @@ impl<'a> Scanner<'a> {
 
     /// Skips white space, then `byte`.
     #[inline]
-    pub(super) fn expect(&mut self, byte: u8, expected: &'static str) -> Result<(), Malformed> {
+    pub(crate) fn expect(&mut self, byte: u8, expected: &'static str) -> Result<(), Malformed> {
         self.skip_space();
         if self.skip_byte(byte) { Ok(()) } else { Err(self.fault(expected)) }
     }
 
     /// Skips white space up to the end of the text.
-    pub(super) fn end(&mut self) -> Result<(), Malformed> {
+    pub(crate) fn end(&mut self) -> Result<(), Malformed> {
         self.skip_space();
         if self.at == self.bytes.len() { Ok(()) } else { Err(self.fault("the end")) }
     }
 
     #[cold]
-    pub(super) fn fault(&self, expected: &'static str) -> Malformed {
+    pub(crate) fn fault(&self, expected: &'static str) -> Malformed {
         Malformed { at: self.at, expected }
     }
 
     /// The bytes of `span`.
-    pub(super) fn text(&self, span: Span) -> &'a [u8] {
+    pub(crate) fn text(&self, span: Span) -> &'a [u8] {
         self.bytes.get(span.start as usize..span.end as usize).unwrap_or_default()
     }
 
     /// Reads the value that starts here, inside `depth` arrays and objects.
     #[inline(always)]
-    pub(super) fn value(&mut self, depth: u32) -> Result<Span, Malformed> {
+    pub(crate) fn value(&mut self, depth: u32) -> Result<Span, Malformed> {
         let start = self.at;
         let kind = match self.peek() {
             b'"' => {
@@ -199,7 +199,7 @@ impl<'a> Scanner<'a> {
 
     /// Reads a string whose opening quote has been skipped; the span is between the quotes.
     #[inline(always)]
-    pub(super) fn string(&mut self) -> Result<Span, Malformed> {
+    pub(crate) fn string(&mut self) -> Result<Span, Malformed> {
         let start = self.at;
         let mut escaped = false;
         let mut seen = 0;

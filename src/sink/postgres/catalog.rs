@@ -1,8 +1,10 @@
 //! The table as the catalog shows it: the table is the schema.
 
+use std::collections::BTreeMap;
+
 use deadpool_postgres::Object;
 
-use super::{column::ColumnType, sqlstate::PgError};
+use super::{column::ColumnType, sqlstate::PgError, type_tree::TypeTree};
 use crate::{
     config::TableName,
     error::{Error, ErrorKind},
@@ -17,8 +19,10 @@ pub struct Table {
     pub schema: String,
     /// Name, unquoted.
     pub name: String,
-    /// Its columns in order, generated ones left out.
+    /// Its columns in order, without those that Postgres alone fills.
     pub columns: Vec<CatalogColumn>,
+    /// The columns that Postgres alone fills, by name, and how they are declared.
+    pub generated: BTreeMap<String, &'static str>,
 }
 
 /// The types of some columns of a table, as one text to compare.
@@ -48,8 +52,8 @@ pub struct CatalogColumn {
     pub name: String,
     /// The type as SQL shows it.
     pub type_name: String,
-    /// `None` if there is no binary encoder for it.
-    pub column_type: Option<ColumnType>,
+    /// Its type; a domain counts as its base type.
+    pub column_type: ColumnType,
     /// Whether NULL is refused.
     pub not_null: bool,
     /// Whether it has a default or an identity.
@@ -70,6 +74,31 @@ impl Table {
     /// `schema.name`, for people.
     pub fn display(&self) -> String {
         format!("{}.{}", self.schema, self.name)
+    }
+
+    /// Adds a column, as [`COLUMNS_SQL`] tells of it.
+    fn add(&mut self, row: &tokio_postgres::Row, tree: &TypeTree) {
+        let (name, type_name): (String, String) = (row.get(0), row.get(1));
+        if row.get(7) {
+            self.generated.insert(name, "GENERATED ALWAYS AS (...) STORED");
+            return;
+        }
+        // COPY would take values for it, and the sequence would know nothing of them.
+        if row.get(8) {
+            self.generated.insert(name, "GENERATED ALWAYS AS IDENTITY");
+            return;
+        }
+        let oid = row.get(4);
+        let column_type = tree.column_type((oid, row.get(5), row.get(6)));
+        let (not_null, has_default) = tree.domain(oid);
+        self.columns.push(CatalogColumn {
+            column_type: column_type
+                .unwrap_or_else(|| ColumnType::Unknown(type_name.as_str().into())),
+            name,
+            type_name,
+            not_null: row.get::<_, bool>(2) || not_null,
+            has_default: row.get::<_, bool>(3) || has_default,
+        });
     }
 }
 
@@ -94,26 +123,11 @@ const TABLE_SQL: &str = "\
            current_user::text \
     FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = to_regclass($1)";
 
-/// Domains are followed down to their base type: the type modifier and NOT NULL may stand on any
-/// level.
 const COLUMNS_SQL: &str = "\
-    WITH RECURSIVE base AS ( \
-        SELECT a.attnum, a.attname::text AS name, format_type(a.atttypid, a.atttypmod) AS shown, \
-               a.attnotnull AS not_null, a.atthasdef OR a.attidentity <> '' AS has_default, \
-               a.atttypid AS type, a.atttypmod AS typmod \
-        FROM pg_attribute a \
-        WHERE a.attrelid = $1 AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = '' \
-      UNION ALL \
-        SELECT b.attnum, b.name, b.shown, b.not_null OR t.typnotnull, \
-               b.has_default OR t.typdefault IS NOT NULL, t.typbasetype, \
-               CASE WHEN b.typmod >= 0 THEN b.typmod ELSE t.typtypmod END \
-        FROM base b JOIN pg_type t ON t.oid = b.type WHERE t.typtype = 'd' \
-    ) \
-    SELECT b.name, b.shown, bool_or(b.not_null), bool_or(b.has_default), \
-           (array_agg(t.typname::text) FILTER (WHERE t.typtype <> 'd'))[1], \
-           (array_agg(b.typmod) FILTER (WHERE t.typtype <> 'd'))[1], \
-           (array_agg(t.typnamespace = 'pg_catalog'::regnamespace) FILTER (WHERE t.typtype <> 'd'))[1] \
-    FROM base b JOIN pg_type t ON t.oid = b.type GROUP BY b.attnum, b.name, b.shown ORDER BY b.attnum";
+    SELECT attname::text, format_type(atttypid, atttypmod), attnotnull, \
+           atthasdef OR attidentity <> '', atttypid, atttypmod, attndims::int, \
+           attgenerated <> '', attidentity = 'a' \
+    FROM pg_attribute WHERE attrelid = $1 AND attnum > 0 AND NOT attisdropped ORDER BY attnum";
 
 /// Reads a table; `None` if there is none of that name. The second result says why it cannot be
 /// written, for a table that exists.
@@ -160,49 +174,12 @@ pub async fn read(
     if let Some(problem) = problem {
         return Ok(Some(Err(problem)));
     }
-    let rows = client.query(COLUMNS_SQL, &[&oid]).await.map_err(failed)?;
-    let columns = rows
-        .iter()
-        .map(|row| CatalogColumn {
-            name: row.get(0),
-            type_name: row.get(1),
-            not_null: row.get(2),
-            has_default: row.get(3),
-            column_type: column_type(row.get(4), row.get(5), row.get(6)),
-        })
-        .collect();
-    Ok(Some(Ok(Table { oid, schema, name, columns })))
-}
-
-fn column_type(name: &str, typmod: i32, built_in: bool) -> Option<ColumnType> {
-    // Type modifiers count 4 bytes of header (VARHDRSZ).
-    let modifier = (typmod >= 4).then_some(typmod - 4);
-    if !built_in {
-        return None;
+    let tree = TypeTree::read(client, oid).await?;
+    let mut table = Table { oid, schema, name, columns: Vec::new(), generated: BTreeMap::new() };
+    for row in client.query(COLUMNS_SQL, &[&oid]).await.map_err(failed)? {
+        table.add(&row, &tree);
     }
-    Some(match name {
-        "bool" => ColumnType::Bool,
-        "int2" => ColumnType::Int2,
-        "int4" => ColumnType::Int4,
-        "int8" => ColumnType::Int8,
-        "float4" => ColumnType::Float4,
-        "float8" => ColumnType::Float8,
-        // numeric.c: precision in the upper half, the scale in the lower 11 bits, signed.
-        "numeric" => ColumnType::Numeric {
-            limits: modifier
-                .map(|m| (((m >> 16) & 0xffff) as u16, (((m & 0x7ff) ^ 1024) - 1024) as i16)),
-        },
-        "text" => ColumnType::Text { max_chars: None },
-        "varchar" | "bpchar" => ColumnType::Text { max_chars: modifier.map(|m| m as u32) },
-        "uuid" => ColumnType::Uuid,
-        "date" => ColumnType::Date,
-        "timestamp" => ColumnType::Timestamp,
-        "timestamptz" => ColumnType::Timestamptz,
-        "json" => ColumnType::Json,
-        "jsonb" => ColumnType::Jsonb,
-        "bytea" => ColumnType::Bytea,
-        _ => return None,
-    })
+    Ok(Some(Ok(table)))
 }
 
 /// The known name that is most like `name`, if one is like it.
@@ -222,24 +199,5 @@ mod tests {
     #[test]
     fn identifiers_are_quoted_whatever_they_hold() {
         assert_eq!(quote_identifier("a\"; DROP TABLE b; --"), "\"a\"\"; DROP TABLE b; --\"");
-    }
-
-    #[test]
-    fn type_modifiers_are_read_as_postgres_writes_them() {
-        // atttypmod of numeric(12,2), varchar(20), numeric(5,-2) as Postgres 15 shows them.
-        assert_eq!(
-            column_type("numeric", 786438, true),
-            Some(ColumnType::Numeric { limits: Some((12, 2)) })
-        );
-        assert_eq!(
-            column_type("varchar", 24, true),
-            Some(ColumnType::Text { max_chars: Some(20) })
-        );
-        assert_eq!(
-            column_type("numeric", 329730, true),
-            Some(ColumnType::Numeric { limits: Some((5, -2)) })
-        );
-        assert_eq!(column_type("numeric", -1, true), Some(ColumnType::Numeric { limits: None }));
-        assert_eq!(column_type("bool", -1, false), None);
     }
 }

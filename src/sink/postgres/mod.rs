@@ -16,6 +16,7 @@ mod row_fault;
 mod session;
 pub mod sqlstate;
 mod table;
+mod type_tree;
 
 use std::{
     sync::{Arc, Mutex, PoisonError},

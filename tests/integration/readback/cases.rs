@@ -1,7 +1,7 @@
 //! The columns: how their values are written, how Postgres reads them, and where the two differ.
 
 use serde_json::Value;
-use tidegate::sink::postgres::column::{ColumnType, EpochUnit};
+use tidegate::sink::postgres::column::EpochUnit;
 
 use super::{dice::Dice, writing};
 
@@ -9,7 +9,6 @@ use super::{dice::Dice, writing};
 pub(super) struct Case {
     pub(super) name: &'static str,
     pub(super) sql_type: &'static str,
-    pub(super) column_type: ColumnType,
     pub(super) unit: Option<EpochUnit>,
     pub(super) make: fn(&mut Dice) -> String,
     /// Has Postgres read the text `j` into `x`.
@@ -27,7 +26,7 @@ pub(super) struct Case {
 impl Case {
     /// Whether the column holds JSON as it stands.
     pub(super) fn is_document(&self) -> bool {
-        matches!(self.column_type, ColumnType::Json | ColumnType::Jsonb)
+        matches!(self.sql_type, "json" | "jsonb")
     }
 }
 
@@ -63,7 +62,7 @@ fn words(text: &str, _: &str) -> Option<&'static str> {
     (!["true", "t", "false", "f"].contains(&text)).then_some("other words for true and false")
 }
 
-fn odd_numbers(text: &str, message: &str) -> Option<&'static str> {
+pub(super) fn odd_numbers(text: &str, message: &str) -> Option<&'static str> {
     let word = text.to_lowercase();
     if has_space(text) {
         Some("spaces around a number")
@@ -78,7 +77,7 @@ fn odd_numbers(text: &str, message: &str) -> Option<&'static str> {
     }
 }
 
-fn cut_spaces(text: &str, message: &str) -> Option<&'static str> {
+pub(super) fn cut_spaces(text: &str, message: &str) -> Option<&'static str> {
     let only_spaces = text.ends_with(' ') && message.contains("characters, varchar");
     only_spaces.then_some("spaces that Postgres would cut off")
 }
@@ -87,7 +86,7 @@ fn odd_uuids(text: &str, _: &str) -> Option<&'static str> {
     (text.matches('-').count() == 7).then_some("a uuid with other hyphens")
 }
 
-fn odd_dates(text: &str, _: &str) -> Option<&'static str> {
+pub(super) fn odd_dates(text: &str, _: &str) -> Option<&'static str> {
     if text.contains(':') {
         Some("the day of a time")
     } else {
@@ -95,7 +94,7 @@ fn odd_dates(text: &str, _: &str) -> Option<&'static str> {
     }
 }
 
-fn odd_times(text: &str, message: &str) -> Option<&'static str> {
+pub(super) fn odd_times(text: &str, message: &str) -> Option<&'static str> {
     if message.contains("has no time zone") {
         Some("a time without its zone")
     } else if writing::NO_TIMES.contains(&text) {
@@ -119,7 +118,7 @@ fn infinite_epochs(text: &str) -> Option<&'static str> {
     text.to_lowercase().ends_with("infinity").then_some("an infinity beside the numbers")
 }
 
-fn far_zones(text: &str) -> Option<&'static str> {
+pub(super) fn far_zones(text: &str) -> Option<&'static str> {
     let sign = text.rfind(['+', '-'])?;
     let hours: u32 = text.get(sign + 1..sign + 3)?.parse().ok()?;
     (16..24).contains(&hours).then_some("a zone of 16 hours or more")
@@ -138,11 +137,10 @@ const BYTES: &str = "x := CASE WHEN j LIKE '\\\\x%' THEN j::bytea ELSE \
 const MICROSECONDS: &str =
     "CASE WHEN isfinite(v) THEN (extract(epoch FROM v) * 1000000)::bigint END";
 
-const fn case(name: &'static str, column_type: ColumnType, make: fn(&mut Dice) -> String) -> Case {
+pub(super) const fn case(name: &'static str, make: fn(&mut Dice) -> String) -> Case {
     Case {
         name,
         sql_type: name,
-        column_type,
         unit: None,
         make,
         reads: "x := j",
@@ -153,25 +151,16 @@ const fn case(name: &'static str, column_type: ColumnType, make: fn(&mut Dice) -
     }
 }
 
-const fn integer(name: &'static str, column_type: ColumnType) -> Case {
-    Case { reads: WHOLE, only_theirs: odd_numbers, ..case(name, column_type, writing::integer) }
+const fn integer(name: &'static str) -> Case {
+    Case { reads: WHOLE, only_theirs: odd_numbers, ..case(name, writing::integer) }
 }
 
-const fn number(
-    name: &'static str,
-    column_type: ColumnType,
-    make: fn(&mut Dice) -> String,
-) -> Case {
-    Case { only_theirs: odd_numbers, ..case(name, column_type, make) }
+const fn number(name: &'static str, make: fn(&mut Dice) -> String) -> Case {
+    Case { only_theirs: odd_numbers, ..case(name, make) }
 }
 
-const fn time(name: &'static str, column_type: ColumnType, reads: &'static str) -> Case {
-    Case {
-        reads,
-        only_ours: far_zones,
-        only_theirs: odd_times,
-        ..case(name, column_type, writing::timestamp)
-    }
+const fn time(name: &'static str, reads: &'static str) -> Case {
+    Case { reads, only_ours: far_zones, only_theirs: odd_times, ..case(name, writing::timestamp) }
 }
 
 const fn epoch(name: &'static str, unit: EpochUnit, reads: &'static str) -> Case {
@@ -183,44 +172,34 @@ const fn epoch(name: &'static str, unit: EpochUnit, reads: &'static str) -> Case
         shows: MICROSECONDS,
         only_ours: infinite_epochs,
         only_theirs: odd_epochs,
-        ..case(name, ColumnType::Timestamptz, writing::epoch)
+        ..case(name, writing::epoch)
     }
 }
 
 pub(super) const CASES: [Case; 25] = [
-    Case { only_theirs: words, ..case("boolean", ColumnType::Bool, writing::boolean) },
-    integer("smallint", ColumnType::Int2),
-    integer("integer", ColumnType::Int4),
-    integer("bigint", ColumnType::Int8),
-    number("real", ColumnType::Float4, writing::float),
-    number("double precision", ColumnType::Float8, writing::float),
-    number("numeric", ColumnType::Numeric { limits: None }, writing::numeric),
-    number("numeric(12,2)", ColumnType::Numeric { limits: Some((12, 2)) }, writing::money),
-    number("numeric(5,-2)", ColumnType::Numeric { limits: Some((5, -2)) }, writing::money),
-    number("numeric(3,5)", ColumnType::Numeric { limits: Some((3, 5)) }, writing::float),
-    case("text", ColumnType::Text { max_chars: None }, writing::text),
-    Case {
-        only_theirs: cut_spaces,
-        ..case("varchar(5)", ColumnType::Text { max_chars: Some(5) }, writing::short_text)
-    },
-    Case {
-        only_theirs: cut_spaces,
-        ..case("char(4)", ColumnType::Text { max_chars: Some(4) }, writing::short_text)
-    },
-    Case { only_theirs: odd_uuids, ..case("uuid", ColumnType::Uuid, writing::uuid) },
-    Case { only_theirs: odd_dates, ..case("date", ColumnType::Date, writing::date) },
-    time("timestamp", ColumnType::Timestamp, INSTANT),
-    time("timestamp(3)", ColumnType::Timestamp, INSTANT),
-    time("timestamptz", ColumnType::Timestamptz, "x := j"),
-    time("timestamptz(0)", ColumnType::Timestamptz, "x := j"),
+    Case { only_theirs: words, ..case("boolean", writing::boolean) },
+    integer("smallint"),
+    integer("integer"),
+    integer("bigint"),
+    number("real", writing::float),
+    number("double precision", writing::float),
+    number("numeric", writing::numeric),
+    number("numeric(12,2)", writing::money),
+    number("numeric(5,-2)", writing::money),
+    number("numeric(3,5)", writing::float),
+    case("text", writing::text),
+    Case { only_theirs: cut_spaces, ..case("varchar(5)", writing::short_text) },
+    Case { only_theirs: cut_spaces, ..case("char(4)", writing::short_text) },
+    Case { only_theirs: odd_uuids, ..case("uuid", writing::uuid) },
+    Case { only_theirs: odd_dates, ..case("date", writing::date) },
+    time("timestamp", INSTANT),
+    time("timestamp(3)", INSTANT),
+    time("timestamptz", "x := j"),
+    time("timestamptz(0)", "x := j"),
     epoch("epoch s", EpochUnit::S, "x := floor(j::numeric * 1000000 + 0.5)"),
     epoch("epoch ms", EpochUnit::Ms, "x := floor(j::numeric * 1000 + 0.5)"),
     epoch("epoch ns", EpochUnit::Ns, "x := floor(j::numeric / 1000 + 0.5)"),
-    case("json", ColumnType::Json, writing::document),
-    case("jsonb", ColumnType::Jsonb, writing::document),
-    Case {
-        reads: BYTES,
-        only_theirs: odd_bytes,
-        ..case("bytea", ColumnType::Bytea, writing::bytea)
-    },
+    case("json", writing::document),
+    case("jsonb", writing::document),
+    Case { reads: BYTES, only_theirs: odd_bytes, ..case("bytea", writing::bytea) },
 ];

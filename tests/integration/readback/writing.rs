@@ -2,7 +2,7 @@
 
 use super::dice::Dice;
 
-fn quoted(text: &str) -> String {
+pub(super) fn quoted(text: &str) -> String {
     serde_json::Value::from(text).to_string()
 }
 
@@ -30,7 +30,7 @@ pub(super) fn boolean(dice: &mut Dice) -> String {
 }
 
 /// A whole number in the grammar of JSON.
-fn whole(dice: &mut Dice, most_digits: usize) -> String {
+pub(super) fn whole(dice: &mut Dice, most_digits: usize) -> String {
     let digits = 1 + dice.below(most_digits);
     let text = dice.digits(digits);
     let text = text.trim_start_matches('0');

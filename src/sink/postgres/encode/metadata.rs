@@ -18,7 +18,7 @@ pub(super) fn check(column: &Column, metadata: Metadata) -> Result<(), EncoderEr
     use ColumnType::{
         Bytea, Date, Int2, Int4, Int8, Json, Jsonb, Numeric, Text, Timestamp, Timestamptz,
     };
-    let column_type = column.column_type;
+    let column_type = &column.column_type;
     let integer = matches!(column_type, Int2 | Int4 | Int8 | Numeric { .. });
     let document = matches!(column_type, Text { .. } | Json | Jsonb);
     let (name, fits, takes) = match metadata {
@@ -34,7 +34,7 @@ pub(super) fn check(column: &Column, metadata: Metadata) -> Result<(), EncoderEr
         Metadata::Key => ("key", true, "any type"),
         Metadata::Headers => ("headers", document, "jsonb, json or text"),
         Metadata::Payload => {
-            ("payload", document || column_type == Bytea, "jsonb, json, text or bytea")
+            ("payload", document || *column_type == Bytea, "jsonb, json, text or bytea")
         }
     };
     if fits {
@@ -42,7 +42,7 @@ pub(super) fn check(column: &Column, metadata: Metadata) -> Result<(), EncoderEr
     }
     Err(EncoderError::Metadata {
         column: column.name.clone(),
-        column_type: type_name(column_type),
+        column_type: type_name(column_type).into_owned(),
         metadata: name,
         takes,
     })
@@ -64,12 +64,12 @@ pub(super) fn encode(
         Metadata::Key => record.key,
         Metadata::Payload => record.value,
     };
-    value(column, bytes.map_or(Value::Null, Value::Bytes), &mut scratch.text, out)
+    value(column, bytes.map_or(Value::Null, Value::Bytes), scratch, out)
 }
 
 fn integer(column: &Column, integer: i64, out: &mut Vec<u8>) -> Result<(), Rejection> {
-    match column.column_type {
-        ColumnType::Numeric { limits } => numeric::put_integer(integer, limits, out),
+    match &column.column_type {
+        ColumnType::Numeric { limits } => numeric::put_integer(integer, *limits, out),
         column_type => number::put_integer(column_type, integer, out),
     }
 }
@@ -78,8 +78,8 @@ fn timestamp(column: &Column, ms: Option<i64>, out: &mut Vec<u8>) -> Result<(), 
     let Some(ms) = ms else { return null(column, Value::Null, out) };
     match column.column_type {
         ColumnType::Date => time::put_date_ms(ms, out),
-        ColumnType::Int8 => match in_unit(ms, column.epoch_unit) {
-            Some(units) => number::put_integer(ColumnType::Int8, units, out),
+        ColumnType::Int8 => match in_unit(ms, column.reading.epoch_unit) {
+            Some(units) => number::put_integer(&ColumnType::Int8, units, out),
             None => {
                 let problem = "milliseconds are too many for a bigint in the declared epoch";
                 Err(refuse(Reason::OutOfRange, ms.to_string().as_bytes(), problem))

@@ -9,21 +9,33 @@
 //! remain depends on how it cuts the crate into units, and a row of 9 columns costs up to a third
 //! more (see the bench `codec`).
 
+mod array;
+mod bits;
 mod bytea;
+mod composite;
 mod decimal;
+mod interval;
 mod json;
+mod label;
+mod members;
 mod metadata;
+mod money;
+mod network;
 mod number;
 mod numeric;
+mod parts;
+mod point;
+mod range;
 mod refusal;
 mod text;
 mod time;
+mod type_name;
 mod uuid;
 mod walk;
 
 use std::fmt::Debug;
 
-use super::column::{Column, ColumnType, Feed};
+use super::column::{Column, ColumnType, Feed, Reading};
 use crate::{
     batch::Layout,
     format::json::unescape,
@@ -32,6 +44,7 @@ use crate::{
     row::{Row, Value},
 };
 use refusal::{bad_escape, refuse, show};
+use type_name::{type_name, wanted};
 
 pub(super) use refusal::excerpt as shown;
 pub use walk::rows;
@@ -74,7 +87,7 @@ pub enum EncoderError {
         /// The column.
         column: String,
         /// Its type.
-        column_type: &'static str,
+        column_type: String,
         /// What was mapped to it.
         metadata: &'static str,
         /// The types that would do.
@@ -102,6 +115,7 @@ struct EncodedColumn {
 struct Scratch {
     text: Vec<u8>,
     headers: metadata::HeaderList,
+    parts: parts::Parts,
 }
 
 impl RowEncoder {
@@ -191,7 +205,7 @@ fn field(
     out: &mut Vec<u8>,
 ) -> Result<(), Rejection> {
     match column.feed {
-        Feed::Field(index) => value(column, row.get(index), &mut scratch.text, out),
+        Feed::Field(index) => value(column, row.get(index), scratch, out),
         Feed::Metadata(metadata) => metadata::encode(column, metadata, record, scratch, out),
         Feed::Constant => null(column, Value::Absent, out),
     }
@@ -202,21 +216,34 @@ fn field(
 /// # Errors
 /// When the column cannot hold it.
 pub fn constant(column: &Column, constant: Value<'_>, out: &mut Vec<u8>) -> Result<(), Rejection> {
-    value(column, constant, &mut Vec::new(), out)
+    value(column, constant, &mut Scratch::default(), out)
 }
 
-/// Appends the length and the bytes of one value.
+/// Appends the length and the bytes of one value of a column.
 #[inline(always)]
 fn value(
     column: &Column,
     value: Value<'_>,
-    scratch: &mut Vec<u8>,
+    scratch: &mut Scratch,
     out: &mut Vec<u8>,
 ) -> Result<(), Rejection> {
-    let column_type = column.column_type;
+    match value {
+        Value::Absent | Value::Null => null(column, value, out),
+        _ => typed(&column.column_type, &column.reading, value, scratch, out),
+    }
+}
+
+/// Appends the length and the bytes of one value that is not NULL.
+#[inline(always)]
+fn typed(
+    column_type: &ColumnType,
+    reading: &Reading,
+    value: Value<'_>,
+    scratch: &mut Scratch,
+    out: &mut Vec<u8>,
+) -> Result<(), Rejection> {
     match (column_type, value) {
-        (_, Value::Absent | Value::Null) => return null(column, value, out),
-        (ColumnType::Text { max_chars }, _) => return text::encode(value, max_chars, out),
+        (ColumnType::Text { max_chars }, _) => return text::encode(value, *max_chars, out),
         (ColumnType::Json, _) => return json::encode(value, out),
         (ColumnType::Jsonb, _) => return json::encode_binary(value, out),
         (ColumnType::Bytea, Value::Bytes(bytes)) => return put(bytes, out),
@@ -224,9 +251,19 @@ fn value(
             number::put_bool(value, out);
             return Ok(());
         }
+        (
+            ColumnType::Array(_)
+            | ColumnType::Composite(_)
+            | ColumnType::Range(_)
+            | ColumnType::Multirange(_)
+            | ColumnType::Point
+            | ColumnType::Bit { .. }
+            | ColumnType::Unknown(_),
+            _,
+        ) => return structured(column_type, reading, value, scratch, out),
         _ => {}
     }
-    let literal = literal(column_type, value, scratch)?;
+    let literal = literal(column_type, value, &mut scratch.text)?;
     match column_type {
         ColumnType::Bool => number::encode_bool(literal, out),
         ColumnType::Int2 | ColumnType::Int4 | ColumnType::Int8 => {
@@ -234,13 +271,83 @@ fn value(
         }
         ColumnType::Float4 => number::encode_float4(literal, out),
         ColumnType::Float8 => number::encode_float8(literal, out),
-        ColumnType::Numeric { limits } => numeric::encode(literal, limits, out),
+        ColumnType::Numeric { limits } => numeric::encode(literal, *limits, out),
         ColumnType::Uuid => uuid::encode(literal, out),
-        ColumnType::Date => time::encode_date(literal, column.epoch_unit, out),
-        ColumnType::Timestamp => time::encode_timestamp(literal, column.epoch_unit, false, out),
-        ColumnType::Timestamptz => time::encode_timestamp(literal, column.epoch_unit, true, out),
-        // Json, Jsonb and Text do not get here.
-        _ => bytea::encode(literal, out),
+        ColumnType::Date => time::encode_date(literal, reading.epoch_unit, out),
+        ColumnType::Timestamp => time::encode_timestamp(literal, reading, false, out),
+        ColumnType::Timestamptz => time::encode_timestamp(literal, reading, true, out),
+        ColumnType::Bytea => bytea::encode(literal, out),
+        _ => seldom(column_type, reading, literal, out),
+    }
+}
+
+/// The types that few tables have, apart from the others so that those stay in few instructions.
+#[inline(never)]
+fn seldom(
+    column_type: &ColumnType,
+    reading: &Reading,
+    literal: Literal<'_>,
+    out: &mut Vec<u8>,
+) -> Result<(), Rejection> {
+    match column_type {
+        ColumnType::Oid => number::encode_oid(literal, out),
+        ColumnType::Money { digits } => money::encode(literal, *digits, out),
+        ColumnType::Name => text::encode_name(literal, out),
+        ColumnType::Char => text::encode_char(literal, out),
+        ColumnType::Xml => text::encode_xml(literal, out),
+        ColumnType::Time => time::encode_time(literal, reading.epoch_unit, out),
+        ColumnType::Timetz => time::encode_timetz(literal, out),
+        ColumnType::Interval => interval::encode(literal, reading.epoch_unit, out),
+        ColumnType::Inet => network::encode_inet(literal, out),
+        ColumnType::Cidr => network::encode_cidr(literal, out),
+        ColumnType::Macaddr => network::encode_macaddr(literal, out),
+        ColumnType::Macaddr8 => network::encode_macaddr8(literal, out),
+        ColumnType::Varbit { max_bits } => bits::encode_varbit(literal, *max_bits, out),
+        ColumnType::Enum(labels) => label::encode(literal, labels, out),
+        // All others are encoded before there is a literal.
+        _ => Err(Rejection::record(Reason::WrongType, "the column's type has no encoder")),
+    }
+}
+
+/// The types that take more than a text or a number.
+#[inline(never)]
+fn structured(
+    column_type: &ColumnType,
+    reading: &Reading,
+    value: Value<'_>,
+    scratch: &mut Scratch,
+    out: &mut Vec<u8>,
+) -> Result<(), Rejection> {
+    match column_type {
+        ColumnType::Array(array) => array::encode(array, reading, value, scratch, out),
+        ColumnType::Composite(composite) => {
+            composite::encode(composite, reading, value, scratch, out)
+        }
+        ColumnType::Range(bound) => range::encode(bound, reading, value, scratch, out),
+        ColumnType::Multirange(bound) => range::encode_multi(bound, reading, value, scratch, out),
+        ColumnType::Point => point::encode(value, scratch, out),
+        ColumnType::Bit { bits } => match value {
+            Value::Bool(value) => bits::encode_bool(value, *bits, out),
+            _ => bits::encode_bit(literal(column_type, value, &mut scratch.text)?, *bits, out),
+        },
+        _ => text::encode(value, None, out),
+    }
+}
+
+/// A part of a value: an element, an attribute, a bound.
+fn part(
+    column_type: &ColumnType,
+    reading: &Reading,
+    value: Value<'_>,
+    scratch: &mut Scratch,
+    out: &mut Vec<u8>,
+) -> Result<(), Rejection> {
+    match value {
+        Value::Absent | Value::Null => {
+            out.extend_from_slice(&NULL);
+            Ok(())
+        }
+        _ => typed(column_type, reading, value, scratch, out),
     }
 }
 
@@ -254,7 +361,7 @@ fn null(column: &Column, value: Value<'_>, out: &mut Vec<u8>) -> Result<(), Reje
         let found = if value == Value::Null { "null" } else { "nothing" };
         let message = format!(
             "the record has {found} for it, and the column is NOT NULL; expected {}",
-            type_name(column.column_type)
+            type_name(&column.column_type)
         );
         return Err(Rejection::record(Reason::MissingValue, message));
     }
@@ -273,7 +380,7 @@ enum Literal<'a> {
 
 #[inline(always)]
 fn literal<'a>(
-    column_type: ColumnType,
+    column_type: &ColumnType,
     value: Value<'a>,
     scratch: &'a mut Vec<u8>,
 ) -> Result<Literal<'a>, Rejection> {
@@ -344,50 +451,13 @@ pub(crate) fn is_date(text: &str) -> bool {
 
 /// Whether a column of type `timestamptz` takes the text.
 pub(crate) fn is_instant(text: &str) -> bool {
-    time::encode_timestamp(Literal::Text(text.as_bytes()), None, true, &mut Vec::new()).is_ok()
-}
-
-/// The type's name in messages.
-fn type_name(column_type: ColumnType) -> &'static str {
-    match column_type {
-        ColumnType::Bool => "boolean",
-        ColumnType::Int2 => "smallint",
-        ColumnType::Int4 => "integer",
-        ColumnType::Int8 => "bigint",
-        ColumnType::Float4 => "real",
-        ColumnType::Float8 => "double precision",
-        ColumnType::Numeric { .. } => "numeric",
-        ColumnType::Text { max_chars: None } => "text",
-        ColumnType::Text { max_chars: Some(_) } => "varchar",
-        ColumnType::Uuid => "uuid",
-        ColumnType::Date => "date",
-        ColumnType::Timestamp => "timestamp",
-        ColumnType::Timestamptz => "timestamp with time zone",
-        ColumnType::Json => "json",
-        ColumnType::Jsonb => "jsonb",
-        ColumnType::Bytea => "bytea",
-    }
-}
-
-/// What a value of the wrong JSON type should have been.
-fn wanted(column_type: ColumnType) -> &'static str {
-    match column_type {
-        ColumnType::Bool => "expected true or false (boolean)",
-        ColumnType::Int2 => "expected an integer (smallint)",
-        ColumnType::Int4 => "expected an integer (integer)",
-        ColumnType::Int8 => "expected an integer (bigint)",
-        ColumnType::Float4 => "expected a number (real)",
-        ColumnType::Float8 => "expected a number (double precision)",
-        ColumnType::Numeric { .. } => "expected a number (numeric)",
-        ColumnType::Uuid => "expected a string (uuid)",
-        ColumnType::Date => "expected a string like \"2026-01-31\" (date)",
-        ColumnType::Timestamp => "expected a string like \"2026-01-31T12:00:00\" (timestamp)",
-        ColumnType::Timestamptz => {
-            "expected a string like \"2026-01-31T12:00:00Z\" (timestamp with time zone)"
-        }
-        ColumnType::Bytea => "expected a string, \"\\\\x\" and hexadecimal or base64 (bytea)",
-        ColumnType::Text { .. } | ColumnType::Json | ColumnType::Jsonb => type_name(column_type),
-    }
+    time::encode_timestamp(
+        Literal::Text(text.as_bytes()),
+        &Reading::default(),
+        true,
+        &mut Vec::new(),
+    )
+    .is_ok()
 }
 
 #[cfg(test)]

@@ -32,7 +32,7 @@ pub(super) fn encode_bool(literal: Literal<'_>, out: &mut Vec<u8>) -> Result<(),
 
 #[inline(always)]
 pub(super) fn encode_integer(
-    column_type: ColumnType,
+    column_type: &ColumnType,
     literal: Literal<'_>,
     out: &mut Vec<u8>,
 ) -> Result<(), Rejection> {
@@ -47,7 +47,7 @@ pub(super) fn encode_integer(
 /// Appends `value` as one of the integer types.
 #[inline(always)]
 pub(super) fn put_integer(
-    column_type: ColumnType,
+    column_type: &ColumnType,
     value: i64,
     out: &mut Vec<u8>,
 ) -> Result<(), Rejection> {
@@ -86,7 +86,19 @@ fn short_integer(text: &[u8]) -> Option<i64> {
     Some(if negative { -value } else { value })
 }
 
-fn long_integer(column_type: ColumnType, literal: Literal<'_>) -> Result<i64, Rejection> {
+/// An unsigned number of 32 bits.
+pub(super) fn encode_oid(literal: Literal<'_>, out: &mut Vec<u8>) -> Result<(), Rejection> {
+    let (Literal::Number(text) | Literal::Text(text)) = literal;
+    let value = match short_integer(text) {
+        Some(value) => value,
+        None => long_integer(&ColumnType::Oid, literal)?,
+    };
+    let Ok(value) = u32::try_from(value) else { return Err(out_of_range(&ColumnType::Oid, text)) };
+    put_fixed::<4, 8>(value.to_be_bytes(), out);
+    Ok(())
+}
+
+fn long_integer(column_type: &ColumnType, literal: Literal<'_>) -> Result<i64, Rejection> {
     let (Literal::Number(text) | Literal::Text(text)) = literal;
     let Some(decimal) = Decimal::parse(text) else {
         let problem = format!("does not read as an integer ({})", type_name(column_type));
@@ -105,10 +117,11 @@ fn long_integer(column_type: ColumnType, literal: Literal<'_>) -> Result<i64, Re
 }
 
 #[cold]
-fn out_of_range(column_type: ColumnType, value: &[u8]) -> Rejection {
+fn out_of_range(column_type: &ColumnType, value: &[u8]) -> Rejection {
     let (min, max) = match column_type {
         ColumnType::Int2 => (i64::from(i16::MIN), i64::from(i16::MAX)),
         ColumnType::Int4 => (i64::from(i32::MIN), i64::from(i32::MAX)),
+        ColumnType::Oid => (0, i64::from(u32::MAX)),
         _ => (i64::MIN, i64::MAX),
     };
     let problem = format!("expected {min} to {max} ({})", type_name(column_type));
@@ -123,9 +136,15 @@ pub(super) fn encode_float4(literal: Literal<'_>, out: &mut Vec<u8>) -> Result<(
     Ok(())
 }
 
-pub(super) fn encode_float8(literal: Literal<'_>, out: &mut Vec<u8>) -> Result<(), Rejection> {
+/// A `double precision`.
+#[inline]
+pub(super) fn read_float8(literal: Literal<'_>) -> Result<f64, Rejection> {
     let infinite = |value: f64| value.is_infinite();
-    let value: f64 = float(literal, "double precision", infinite, |value| value == 0.0)?;
+    float(literal, "double precision", infinite, |value| value == 0.0)
+}
+
+pub(super) fn encode_float8(literal: Literal<'_>, out: &mut Vec<u8>) -> Result<(), Rejection> {
+    let value = read_float8(literal)?;
     put_fixed::<8, 12>(value.to_be_bytes(), out);
     Ok(())
 }

@@ -4,6 +4,8 @@ mod number;
 mod text;
 mod time;
 
+use std::borrow::Borrow;
+
 use proptest::prelude::*;
 
 use super::*;
@@ -20,7 +22,7 @@ fn column(column_type: ColumnType) -> Column {
         column_type,
         not_null: false,
         has_default: false,
-        epoch_unit: None,
+        reading: Reading::default(),
         feed: Feed::Field(0),
         fallback: None,
     }
@@ -82,22 +84,22 @@ fn encode_in(column: Column, value: &str) -> Result<Vec<u8>, Rejection> {
     Ok(fields[0].clone().expect("not NULL"))
 }
 
-fn encode(column_type: ColumnType, value: &str) -> Result<Vec<u8>, Rejection> {
-    encode_in(column(column_type), value)
+fn encode(column_type: impl Borrow<ColumnType>, value: &str) -> Result<Vec<u8>, Rejection> {
+    encode_in(column(column_type.borrow().clone()), value)
 }
 
 /// Asserts that `value` is refused for `reason`, with a message that says `part`.
 #[track_caller]
-fn refused(column_type: ColumnType, value: &str, reason: Reason, part: &str) {
+fn refused(column_type: impl Borrow<ColumnType>, value: &str, reason: Reason, part: &str) {
     let rejection = encode(column_type, value).expect_err(value);
     assert_eq!(rejection.reason, reason, "{value}: {rejection}");
     assert!(rejection.message.contains(part), "{value}: {rejection}");
 }
 
 /// The field that bytes of format raw become.
-fn encode_bytes(column_type: ColumnType, bytes: &[u8]) -> Result<Vec<u8>, Rejection> {
+fn encode_bytes(column_type: impl Borrow<ColumnType>, bytes: &[u8]) -> Result<Vec<u8>, Rejection> {
     let spans = [Span { kind: Kind::Bytes, start: 0, end: bytes.len() as u32 }];
-    let mut encoder = RowEncoder::new(vec![column(column_type)]).unwrap();
+    let mut encoder = RowEncoder::new(vec![column(column_type.borrow().clone())]).unwrap();
     let mut out = Vec::new();
     let row = Row::new(bytes, &spans, Change::Put);
     encoder.encode(&record(bytes), &row, Layout::default(), &mut out)?;
@@ -147,7 +149,7 @@ fn a_row_is_its_count_and_its_fields_with_their_lengths() {
 fn null_and_nothing_are_null_where_the_column_allows_it() {
     for column_type in TYPES {
         for payload in [&b"{\"v\":null}"[..], b"{}"] {
-            let nullable = column(column_type);
+            let nullable = column(column_type.clone());
             let required = Column { not_null: true, ..nullable.clone() };
             assert_eq!(encode_row(vec![nullable], payload), Ok(vec![None]));
             let rejection = encode_row(vec![required], payload).unwrap_err();
@@ -256,7 +258,7 @@ fn a_value_of_another_json_type_is_named() {
             column_type,
             ColumnType::Text { max_chars: None } | ColumnType::Json | ColumnType::Jsonb
         );
-        let result = encode(column_type, r#"{"a":[1]}"#);
+        let result = encode(&column_type, r#"{"a":[1]}"#);
         match result {
             Ok(_) => assert!(takes_all, "{column_type:?}"),
             Err(rejection) if matches!(column_type, ColumnType::Text { .. }) => {
@@ -274,15 +276,15 @@ fn a_value_of_another_json_type_is_named() {
 fn any_column() -> impl Strategy<Value = Column> {
     use EpochUnit::{Ms, Ns, S, Us};
     (
-        prop::sample::select(&TYPES[..]),
+        prop::sample::select(TYPES.to_vec()),
         any::<[bool; 2]>(),
-        prop::sample::select(&[None, Some(S), Some(Ms), Some(Us), Some(Ns)][..]),
+        prop::sample::select(vec![None, Some(S), Some(Ms), Some(Us), Some(Ns)]),
         0_usize..4,
     )
         .prop_map(|(column_type, [not_null, has_default], epoch_unit, field)| Column {
             not_null,
             has_default,
-            epoch_unit,
+            reading: Reading { epoch_unit, ..Reading::default() },
             feed: Feed::Field(field),
             ..column(column_type)
         })

@@ -1,13 +1,17 @@
-//! `date`, `timestamp`, `timestamp with time zone`: days or microseconds since 2000-01-01.
+//! `date`, `timestamp`, `timestamp with time zone`: days or microseconds since 2000-01-01; `time`,
+//! `time with time zone`: microseconds since midnight.
 
 mod parse;
+mod zone;
 
 use super::{Literal, decimal::Decimal, number::Special, put_fixed, refuse};
 use crate::{
     rejection::{Reason, Rejection},
-    sink::postgres::column::EpochUnit,
+    sink::postgres::column::{EpochUnit, Reading},
 };
 use parse::{Fault, Moment};
+
+pub(super) use parse::fraction;
 
 const DAY_US: i64 = 86_400_000_000;
 
@@ -48,21 +52,19 @@ pub(super) fn encode_date(
 #[inline]
 pub(super) fn encode_timestamp(
     literal: Literal<'_>,
-    unit: Option<EpochUnit>,
+    reading: &Reading,
     zoned: bool,
     out: &mut Vec<u8>,
 ) -> Result<(), Rejection> {
     let (Literal::Number(text) | Literal::Text(text)) = literal;
     let type_name = if zoned { "timestamp with time zone" } else { "timestamp" };
-    if let Some(us) = epoch(literal, unit, type_name)? {
+    if let Some(us) = epoch(literal, reading.epoch_unit, type_name)? {
         return put_timestamp(us, text, out);
     }
     match parse::moment(text) {
-        Ok(Moment { zone_s: None, .. }) if zoned => Err(refuse(
-            Reason::InvalidText,
-            text,
-            "has no time zone; expected Z or +hh:mm after it",
-        )),
+        Ok(Moment { days, us, zone_s: None }) if zoned => {
+            put_timestamp(zone::instant(days, us, reading.zone.as_ref(), text)?, text, out)
+        }
         Ok(Moment { days, us, zone_s }) => {
             // Years have few enough digits for this not to overflow an i128.
             let us = i128::from(days) * i128::from(DAY_US) + i128::from(us)
@@ -83,6 +85,58 @@ pub(super) fn encode_timestamp(
                 Err(unreadable(text, fault, type_name, example))
             }
         },
+    }
+}
+
+pub(super) fn encode_time(
+    literal: Literal<'_>,
+    unit: Option<EpochUnit>,
+    out: &mut Vec<u8>,
+) -> Result<(), Rejection> {
+    let (Literal::Number(text) | Literal::Text(text)) = literal;
+    let us = match duration(literal, unit, "time")? {
+        Some(us) => us,
+        None => match parse::time(text) {
+            Ok((us, None)) => us,
+            Ok((_, Some(_))) => {
+                let problem = "has a zone, which a time cannot hold; time with time zone would";
+                return Err(refuse(Reason::InvalidText, text, problem));
+            }
+            Err(fault) => return Err(unreadable(text, fault, "time", "12:00:00")),
+        },
+    };
+    if !(0..=DAY_US).contains(&us) {
+        return Err(refuse(Reason::OutOfRange, text, "time holds 00:00:00 to 24:00:00"));
+    }
+    put_fixed::<8, 12>(us.to_be_bytes(), out);
+    Ok(())
+}
+
+pub(super) fn encode_timetz(literal: Literal<'_>, out: &mut Vec<u8>) -> Result<(), Rejection> {
+    const NAME: &str = "time with time zone";
+    let text = match literal {
+        Literal::Text(text) => text,
+        Literal::Number(text) => {
+            let problem = "is a number; expected a string like 12:00:00+02:00";
+            return Err(refuse(Reason::WrongType, text, problem));
+        }
+    };
+    match parse::time(text) {
+        // `timetz_recv` takes less than 16 hours, and counts them to the west.
+        Ok((us, Some(zone_s))) if zone_s.abs() < 16 * 3_600 => {
+            let mut field = [0; 12];
+            let (time, zone) = field.split_at_mut(8);
+            time.copy_from_slice(&us.to_be_bytes());
+            zone.copy_from_slice(&(-zone_s as i32).to_be_bytes());
+            put_fixed::<12, 16>(field, out);
+            Ok(())
+        }
+        Ok((_, Some(_))) => Err(unreadable(text, Fault::Zone, NAME, "")),
+        Ok((_, None)) => {
+            let problem = "has no time zone; expected Z or +hh:mm after it";
+            Err(refuse(Reason::InvalidText, text, problem))
+        }
+        Err(fault) => Err(unreadable(text, fault, NAME, "12:00:00+02:00")),
     }
 }
 
@@ -140,6 +194,26 @@ fn epoch(
     unit: Option<EpochUnit>,
     type_name: &str,
 ) -> Result<Option<i64>, Rejection> {
+    counted(literal, unit, type_name, UNIX_EPOCH_US)
+}
+
+/// What a number means as a length of time, in microseconds; `None` for a text that has to be read.
+pub(super) fn duration(
+    literal: Literal<'_>,
+    unit: Option<EpochUnit>,
+    type_name: &str,
+) -> Result<Option<i64>, Rejection> {
+    counted(literal, unit, type_name, 0)
+}
+
+/// Microseconds, where `unit` says what the number counts, from `start_us` on.
+#[inline]
+fn counted(
+    literal: Literal<'_>,
+    unit: Option<EpochUnit>,
+    type_name: &str,
+    start_us: i64,
+) -> Result<Option<i64>, Rejection> {
     let (text, decimal) = match (literal, unit) {
         (Literal::Text(_), None) => return Ok(None),
         // 64-bit numbers often come as strings. Numbers have no hyphen inside, dates have.
@@ -162,7 +236,7 @@ fn epoch(
         Some(EpochUnit::Us) | None => 0,
         Some(EpochUnit::Ns) => -3,
     };
-    let us = decimal.and_then(|decimal| decimal.round(shift)?.checked_add(UNIX_EPOCH_US));
+    let us = decimal.and_then(|decimal| decimal.round(shift)?.checked_add(start_us));
     match us {
         Some(us) => Ok(Some(us)),
         None => {

@@ -49,9 +49,9 @@ fn jsonb_minds_the_parity_of_backslashes_and_what_stands_in_strings() {
 #[test]
 fn bytes_become_json_only_when_they_are_json() {
     for column_type in [ColumnType::Json, ColumnType::Jsonb] {
-        assert!(encode_bytes(column_type, b" [1,\"\xc3\xa9\"] ").is_ok());
+        assert!(encode_bytes(&column_type, b" [1,\"\xc3\xa9\"] ").is_ok());
         for bytes in [&b""[..], b"{", b"1 2", b"\"\xff\"", b"nul"] {
-            let rejection = encode_bytes(column_type, bytes).unwrap_err();
+            let rejection = encode_bytes(&column_type, bytes).unwrap_err();
             assert_eq!(rejection.reason, Reason::Malformed, "{bytes:?}");
         }
     }

@@ -43,7 +43,7 @@ fn the_position_of_a_record_is_a_number() {
         (0, Some((3, 5)), true),
     ] {
         let numeric = ColumnType::Numeric { limits };
-        let ours = encode_metadata(numeric, M::Offset, &Record { offset, ..record });
+        let ours = encode_metadata(numeric.clone(), M::Offset, &Record { offset, ..record });
         let text = encode(numeric, &format!("{offset}.0e0"));
         assert_eq!(ours.is_ok(), fits, "{offset}");
         // The same digits, but for the scale.
@@ -66,7 +66,7 @@ fn the_time_of_a_record_is_a_time_or_an_epoch() {
     assert_eq!(get(ColumnType::Int8), 1_767_323_045_678_i64.to_be_bytes());
     for (unit, value) in [(EpochUnit::S, 1_767_323_045), (EpochUnit::Us, 1_767_323_045_678_000)] {
         let column = Column {
-            epoch_unit: Some(unit),
+            reading: Reading { epoch_unit: Some(unit), ..Reading::default() },
             feed: Feed::Metadata(M::Timestamp),
             ..column(ColumnType::Int8)
         };

@@ -9,7 +9,13 @@ fn encode_with(
     unit: EpochUnit,
     value: &str,
 ) -> Result<Vec<u8>, Rejection> {
-    encode_in(Column { epoch_unit: Some(unit), ..column(column_type) }, value)
+    encode_in(
+        Column {
+            reading: Reading { epoch_unit: Some(unit), ..Reading::default() },
+            ..column(column_type)
+        },
+        value,
+    )
 }
 
 fn us(text: &str) -> i64 {
@@ -141,8 +147,8 @@ fn the_ranges_are_those_of_postgres() {
 #[test]
 fn infinity_is_a_time() {
     for column_type in [ColumnType::Timestamp, ColumnType::Timestamptz] {
-        assert_eq!(encode(column_type, "\"infinity\"").unwrap(), i64::MAX.to_be_bytes());
-        assert_eq!(encode(column_type, "\"-Infinity\"").unwrap(), i64::MIN.to_be_bytes());
+        assert_eq!(encode(&column_type, "\"infinity\"").unwrap(), i64::MAX.to_be_bytes());
+        assert_eq!(encode(&column_type, "\"-Infinity\"").unwrap(), i64::MIN.to_be_bytes());
     }
     assert_eq!(encode(ColumnType::Date, "\"infinity\"").unwrap(), i32::MAX.to_be_bytes());
     assert_eq!(encode(ColumnType::Date, "\"-infinity\"").unwrap(), i32::MIN.to_be_bytes());

@@ -13,7 +13,7 @@ pub(super) struct Moment {
 
 /// Why a text is no date or time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Fault {
+pub(in super::super) enum Fault {
     Grammar,
     Year,
     Month,
@@ -42,6 +42,12 @@ pub(super) fn moment(text: &[u8]) -> Result<Moment, Fault> {
     };
     let (us, rest) = time_prefix(time)?;
     Ok(Moment { days, us, zone_s: zone(rest)? })
+}
+
+/// Reads `hh:mm[:ss[.fraction]]`, in microseconds, and perhaps a zone, in seconds.
+pub(super) fn time(text: &[u8]) -> Result<(i64, Option<i64>), Fault> {
+    let (us, rest) = time_prefix(text)?;
+    Ok((us, zone(rest)?))
 }
 
 #[inline(always)]
@@ -86,7 +92,7 @@ fn time_prefix(text: &[u8]) -> Result<(i64, &[u8]), Fault> {
 
 /// Reads a fraction of a second, in microseconds.
 #[inline(always)]
-fn fraction(text: &[u8]) -> Result<(i64, &[u8]), Fault> {
+pub(in super::super) fn fraction(text: &[u8]) -> Result<(i64, &[u8]), Fault> {
     let [b'.', rest @ ..] = text else { return Ok((0, text)) };
     let mut value = 0;
     let mut count = 0;
