@@ -215,7 +215,7 @@ impl Engine {
         Ok(Route {
             topics: route.topics.clone(),
             selectors: Selector::distinct(selectors),
-            format: route.format,
+            format: route.format.clone(),
             max_record_bytes: route.max_record_bytes,
             max_dead_letter_percent: route.max_dead_letter_percent as u64,
             targets,

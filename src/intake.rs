@@ -8,7 +8,7 @@ use crate::{
     config::FormatKind,
     error::Error,
     filter::Filter,
-    format::{Format, JsonFormat, RawFormat},
+    format::{DebeziumFormat, Format, JsonFormat, RawFormat, csv},
     metrics,
     record::Record,
     rejection::{Reason, Rejection},
@@ -29,18 +29,24 @@ pub(crate) struct Decoder {
 impl Decoder {
     /// A decoder for rows of `selectors`; a record of more than `max_record_bytes` is not decoded. A new
     /// format is one line here.
-    pub(crate) fn new(kind: FormatKind, selectors: &[Selector], max_record_bytes: usize) -> Self {
+    pub(crate) fn new(
+        kind: &FormatKind,
+        selectors: &[Selector],
+        max_record_bytes: usize,
+    ) -> Self {
         let format: Box<dyn Format> = match kind {
             FormatKind::Json => Box::new(JsonFormat::new(selectors)),
+            FormatKind::Debezium => Box::new(DebeziumFormat::new(selectors)),
+            FormatKind::Csv(options) => csv(options, selectors),
             FormatKind::Raw => Box::new(RawFormat::new(selectors)),
         };
         let spans = vec![Span::ABSENT; selectors.len()];
-        Self { format, spans, change: Change::Put, kind, max_record_bytes }
+        Self { format, spans, change: Change::Put, kind: kind.clone(), max_record_bytes }
     }
 
     /// A decoder for rows of other selectors.
     pub(crate) fn over(&self, selectors: &[Selector]) -> Self {
-        Self::new(self.kind, selectors, self.max_record_bytes)
+        Self::new(&self.kind, selectors, self.max_record_bytes)
     }
 
     /// Finds the fields of `record`, for [`Decoder::row`].

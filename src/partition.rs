@@ -351,7 +351,7 @@ mod tests {
         let stop = Arc::new(Stop::default());
         let partition = Partition::new(PartitionParts {
             selectors: Vec::new(),
-            decoder: Decoder::new(FormatKind::Json, &[], 100),
+            decoder: Decoder::new(&FormatKind::Json, &[], 100),
             lanes: lanes.iter().map(feed).collect(),
             acknowledgements,
             stop: Arc::clone(&stop),

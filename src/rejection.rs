@@ -21,6 +21,8 @@ pub enum Reason {
     InvalidCharacter,
     /// The record is larger than `max_record_bytes`.
     TooLarge,
+    /// A record that is right, and yet cannot be a row: a truncation, a value that its source left out.
+    Unsupported,
     /// The target's `where` has no answer for it.
     Filter,
     /// A field for which the target has no place.
@@ -31,7 +33,7 @@ pub enum Reason {
 
 impl Reason {
     /// Every reason, for the metrics.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Malformed,
         Self::Tombstone,
         Self::WrongType,
@@ -40,6 +42,7 @@ impl Reason {
         Self::MissingValue,
         Self::InvalidCharacter,
         Self::TooLarge,
+        Self::Unsupported,
         Self::Filter,
         Self::UnknownField,
         Self::Refused,
@@ -56,6 +59,7 @@ impl Reason {
             Self::MissingValue => "missing_value",
             Self::InvalidCharacter => "invalid_character",
             Self::TooLarge => "too_large",
+            Self::Unsupported => "unsupported",
             Self::Filter => "filter",
             Self::UnknownField => "unknown_field",
             Self::Refused => "refused",

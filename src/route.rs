@@ -145,7 +145,7 @@ impl Route {
         let stop = Arc::new(Stop::default());
         let partition = Partition::new(PartitionParts {
             selectors: self.selectors.clone(),
-            decoder: Decoder::new(self.format, &self.selectors, self.max_record_bytes),
+            decoder: Decoder::new(&self.format, &self.selectors, self.max_record_bytes),
             lanes: feeds,
             acknowledgements,
             stop: Arc::clone(&stop),

@@ -100,7 +100,7 @@ fn plan(
         .filter_map(|kept| Original::read(&kept.bytes)?.0.value.map(<[u8]>::to_vec))
         .collect();
     sink.plan(target, &samples, |selectors, show| {
-        let mut decoder = Decoder::new(route.format, selectors, route.max_record_bytes);
+        let mut decoder = Decoder::new(&route.format, selectors, route.max_record_bytes);
         for kept in records.iter().take(rows) {
             let Some((original, _)) = Original::read(&kept.bytes) else { continue };
             let record = original.record(&kept.topic, kept.partition);

@@ -8,6 +8,7 @@
 mod environment;
 mod error;
 mod feed;
+mod format;
 mod growth;
 mod node;
 mod overrides;
@@ -33,9 +34,10 @@ use std::{
 pub use environment::Environment;
 pub use error::ConfigError;
 pub use feed::{ColumnFeed, Constant};
+pub use format::{CsvOptions, FormatKind};
 pub use growth::{Growth, OnOutOfRange, OnUnknownField};
 pub(crate) use quantity::parse_duration;
-pub use route::{FormatKind, Route};
+pub use route::Route;
 pub use secret::Secret;
 pub use settings::{Admin, Batch, Log, LogFormat, Memory, Shutdown};
 pub use sink::{NdjsonSink, PostgresSink, Sink};

@@ -7,6 +7,7 @@ use regex::Regex;
 use super::{
     Ends,
     error::suggestion,
+    format::{self, FormatKind},
     is_name,
     quantity::size_text,
     reader::{Entry, Table},
@@ -55,18 +56,6 @@ impl Route {
     }
 }
 
-/// How a payload is read.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum FormatKind {
-    /// `"json"`: one object.
-    #[default]
-    Json,
-    /// `"raw"`: bytes without a structure.
-    Raw,
-}
-
-const FORMATS: [(&str, FormatKind); 2] = [("json", FormatKind::Json), ("raw", FormatKind::Raw)];
-
 /// What the routes read so far have taken.
 #[derive(Default)]
 pub(super) struct Taken {
@@ -85,7 +74,7 @@ pub(super) fn read(
     let source = read_source(&mut table, ends);
     let name = read_name(&mut table, source.as_deref(), taken);
     let topics = read_topics(&mut table, source.as_deref(), ends, taken);
-    let format = table.take("format").and_then(|entry| entry.choice(&FORMATS));
+    let format = table.take("format").map_or(Some(FormatKind::default()), format::read);
     let max_record_bytes = read_max_record_bytes(&mut table, batch_bytes);
     let percent = table.take("max_dead_letter_percent");
     let percent = percent.map_or(Some(DEFAULT_MAX_DEAD_LETTER_PERCENT), |e| e.integer(1..=100));
@@ -96,7 +85,7 @@ pub(super) fn read(
         name: name?,
         source: source?,
         topics: topics?,
-        format: format.unwrap_or_default(),
+        format: format?,
         max_record_bytes: max_record_bytes?,
         max_dead_letter_percent: percent?,
         to: to?,

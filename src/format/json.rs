@@ -5,7 +5,9 @@ mod fields;
 mod pointer;
 mod rest;
 mod scanner;
+mod walk;
 mod words;
+mod write;
 
 use fields::Fields;
 use pointer::Path;
@@ -14,7 +16,9 @@ use scanner::Malformed;
 
 pub(crate) use escape::{BadEscape, check, unescape};
 pub(crate) use scanner::{Scanner, validate};
+pub(crate) use walk::{elements, members};
 pub(crate) use words::find_break;
+pub(crate) use write::{put_characters, put_string};
 
 use super::Format;
 use crate::{
@@ -206,27 +210,45 @@ impl JsonFormat {
     }
 }
 
+/// For formats that are read as JSON.
+impl JsonFormat {
+    /// Finds the fields of the object `text`.
+    pub(super) fn read(&mut self, text: &[u8], spans: &mut [Span]) -> Result<(), Rejection> {
+        check_size(text)?;
+        spans.fill(Span::ABSENT);
+        self.select(text, spans).map_err(|fault| rejection(text, fault))
+    }
+
+    /// What the spans of `text`, which was read last, point into.
+    pub(super) fn text_of<'a>(&'a self, text: &'a [u8]) -> &'a [u8] {
+        if self.has_rest { &self.text } else { text }
+    }
+
+    /// Appends the rests to `text`, which was read last, so that the spans point into it.
+    pub(super) fn append_rests(&self, text: &mut Vec<u8>) {
+        if self.has_rest {
+            text.extend_from_slice(self.text.get(text.len()..).unwrap_or_default());
+        }
+    }
+}
+
 impl Format for JsonFormat {
     fn decode(&mut self, record: &Record<'_>, spans: &mut [Span]) -> Result<Change, Rejection> {
-        spans.fill(Span::ABSENT);
         let Some(payload) = record.value else {
             let key = record.key.unwrap_or_default();
+            spans.fill(Span::ABSENT);
             if check_size(key).is_err() || self.select(key, spans).is_err() {
                 // A key of another kind has no fields.
                 spans.fill(Span::ABSENT);
             }
             return Ok(Change::Delete);
         };
-        check_size(payload)?;
-        self.select(payload, spans).map_err(|fault| rejection(payload, fault))?;
+        self.read(payload, spans)?;
         Ok(Change::Put)
     }
 
     fn text<'a>(&'a self, record: &Record<'a>) -> &'a [u8] {
-        match self.has_rest {
-            true => &self.text,
-            false => record.value.or(record.key).unwrap_or_default(),
-        }
+        self.text_of(record.value.or(record.key).unwrap_or_default())
     }
 }
 

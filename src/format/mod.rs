@@ -1,8 +1,15 @@
 //! Formats: bytes to a row.
 
+mod calendar;
+mod csv;
+mod debezium;
+mod decimal;
 pub(crate) mod json;
 mod raw;
+mod transcoded;
 
+pub use csv::csv;
+pub use debezium::DebeziumFormat;
 pub use json::JsonFormat;
 pub use raw::RawFormat;
 

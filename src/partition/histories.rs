@@ -113,7 +113,7 @@ impl History {
         };
         let partition = Partition::new(PartitionParts {
             selectors: Vec::new(),
-            decoder: Decoder::new(FormatKind::Json, &[], 12),
+            decoder: Decoder::new(&FormatKind::Json, &[], 12),
             lanes: lanes.iter().map(feed).collect(),
             acknowledgements,
             stop: Arc::default(),

@@ -103,7 +103,7 @@ impl End {
         let filter = configured.filter.as_ref();
         let asked = filter.into_iter().flat_map(filter::Filter::selectors);
         let selectors = Selector::distinct(target.selectors().into_iter().chain(asked));
-        let decoder = Decoder::new(route.format, &selectors, route.max_record_bytes);
+        let decoder = Decoder::new(&route.format, &selectors, route.max_record_bytes);
         let intake = Intake::new(target.as_ref(), filter, &selectors)?;
         let way = Way {
             group: store.config.sources[&route.source].group(&route.source),

@@ -1,6 +1,7 @@
 mod bad_ends;
 mod bad_routes;
 mod bad_settings;
+mod formats;
 mod growth;
 mod precedence;
 mod quantities;
