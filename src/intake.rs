@@ -29,11 +29,7 @@ pub(crate) struct Decoder {
 impl Decoder {
     /// A decoder for rows of `selectors`; a record of more than `max_record_bytes` is not decoded. A new
     /// format is one line here.
-    pub(crate) fn new(
-        kind: &FormatKind,
-        selectors: &[Selector],
-        max_record_bytes: usize,
-    ) -> Self {
+    pub(crate) fn new(kind: &FormatKind, selectors: &[Selector], max_record_bytes: usize) -> Self {
         let format: Box<dyn Format> = match kind {
             FormatKind::Json => Box::new(JsonFormat::new(selectors)),
             FormatKind::Debezium => Box::new(DebeziumFormat::new(selectors)),

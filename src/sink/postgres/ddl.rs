@@ -224,6 +224,7 @@ fn unseen(column: &str, selector: &Selector, fields: &[DetectedField]) -> Error 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sink::postgres::{catalog::CatalogColumn, column::ColumnType};
 
     fn field(name: &str, sql_type: &'static str) -> DetectedField {
         DetectedField { name: name.to_owned(), sql_type }
@@ -247,7 +248,7 @@ mod tests {
         let column = |name: &str| CatalogColumn {
             name: name.to_owned(),
             type_name: "text".to_owned(),
-            column_type: None,
+            column_type: ColumnType::Text { max_chars: None },
             not_null: false,
             has_default: false,
         };
@@ -256,6 +257,7 @@ mod tests {
             schema: "s".to_owned(),
             name: "t".to_owned(),
             columns: vec![column("total"), column("\u{e9}t\u{e9}")],
+            generated: BTreeMap::new(),
         };
         let long = "n".repeat(64);
         for (field, word) in [

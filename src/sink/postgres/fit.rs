@@ -118,7 +118,7 @@ fn wider(column: &Column, type_name: &str, value: Value<'_>) -> Option<String> {
     ];
     let number = |skip: usize| {
         let mut wider = numbers.into_iter().skip(skip);
-        wider.find(|(_, column_type)| fits(*column_type)).map(|(name, _)| name.to_owned())
+        wider.find(|(_, column_type)| fits(column_type.clone())).map(|(name, _)| name.to_owned())
     };
     match type_name {
         "smallint" => number(0),
@@ -144,6 +144,7 @@ fn wider(column: &Column, type_name: &str, value: Value<'_>) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sink::postgres::column::Reading;
 
     fn column(column_type: ColumnType) -> Column {
         Column {
@@ -151,7 +152,7 @@ mod tests {
             column_type,
             not_null: false,
             has_default: false,
-            epoch_unit: None,
+            reading: Reading::default(),
             feed: Feed::Field(0),
             fallback: None,
         }

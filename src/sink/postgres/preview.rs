@@ -3,6 +3,8 @@
 //! Postgres itself shows the rows: they are copied into a temporary table of the target's column types,
 //! in a transaction that is rolled back.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use deadpool_postgres::Object;
 use futures_util::SinkExt as _;
@@ -12,20 +14,23 @@ use super::{
     catalog::{self, Table, quote_identifier},
     column::{Column, Feed},
     ddl,
-    encode::{HEADER, RowEncoder, TRAILER},
-    mapping::Mapping,
+    encode::{HEADER, TRAILER},
+    growth::Growth,
     sqlstate::PgError,
+    table::PgTarget,
 };
 use crate::{
-    batch::Layout,
+    batch::{Batch, Layout},
     config::{self, OnMissingTable, TableName},
     detect,
     error::Error,
     filter::Filter,
+    intake::Intake,
     record::Record,
     rejection::{Reason, Rejection},
-    row::{Change, Row},
+    row::Row,
     selector::Selector,
+    sink::Target as _,
 };
 
 /// What a target would do.
@@ -44,8 +49,6 @@ pub(crate) struct Planned {
 pub(crate) enum Shown {
     /// The columns with their values.
     Row(Vec<(String, String)>),
-    /// It deletes a row.
-    Delete,
     /// It is passed over.
     Unwanted,
     /// It cannot become a row.
@@ -122,28 +125,40 @@ impl PostgresSink {
         target: &config::Target,
         decode: &mut impl FnMut(&[Selector], &mut Show<'_>),
     ) -> Result<Result<Rows, Error>, PgError> {
-        let mapping = match Mapping::new(table, target) {
-            Ok(mapping) => mapping,
+        let types = |_: u32, _: &[&str]| Ok(String::new());
+        let growth = Growth::new(target, None);
+        let opened = PgTarget::new(table.clone(), &growth, Arc::clone(&self.shared), types);
+        let opened: PgTarget = match opened {
+            Ok(opened) => opened,
             Err(error) => return Ok(Err(error)),
         };
-        let asked = target.filter.iter().flat_map(Filter::selectors);
-        let asked = Selector::distinct(mapping.selectors.iter().cloned().chain(asked));
-        let filter = target.filter.as_ref().map(|filter| filter.over(&asked));
-        let mut encoder = match RowEncoder::new(mapping.columns.clone()) {
-            Ok(encoder) => encoder,
-            Err(error) => return Ok(Err(Error::config(error.to_string()))),
+        let wanted = target.filter.iter().flat_map(Filter::selectors);
+        let asked = Selector::distinct(opened.selectors().into_iter().chain(wanted));
+        let mut intake = match Intake::new(&opened, target.filter.as_ref(), &asked) {
+            Ok(intake) => intake,
+            Err(error) => return Ok(Err(error)),
         };
         let mut encoded = Vec::new();
         decode(&asked, &mut |record, row| {
             let place = format!("{}[{}]@{}", record.topic, record.partition, record.offset);
-            let row = row.map_err(Clone::clone);
-            let shown = row.and_then(|row| encode(&mut encoder, filter.as_ref(), record, &row));
-            encoded.push((place, shown.unwrap_or_else(|r| Encoded::Other(Shown::DeadLetter(r)))));
+            let mut batch = Batch::new(record.offset);
+            intake.take(&mut batch, record, row);
+            encoded.push((place, outcome(batch)));
         });
-        let columns = describe(table, &mapping);
-        let rows = show_rows(client, table, &encoder, encoded).await?;
+        let columns = describe(table, &opened);
+        let rows = show_rows(client, table, &opened, encoded).await?;
         Ok(Ok(Rows { asked, columns, rows }))
     }
+}
+
+/// What became of the only record of a batch.
+fn outcome(batch: Batch) -> Encoded {
+    let Batch { segments, mut dead_letters, .. } = batch;
+    if let Some(letter) = dead_letters.pop() {
+        return Encoded::Other(Shown::DeadLetter(letter.rejection));
+    }
+    let segment = segments.into_iter().find(|segment| segment.rows > 0);
+    segment.map_or(Encoded::Other(Shown::Unwanted), |s| Encoded::Row(s.layout, s.bytes))
 }
 
 struct Rows {
@@ -152,53 +167,29 @@ struct Rows {
     rows: Vec<(String, Shown)>,
 }
 
-fn encode(
-    encoder: &mut RowEncoder,
-    filter: Option<&Filter>,
-    record: &Record<'_>,
-    row: &Row<'_>,
-) -> Result<Encoded, Rejection> {
-    let wanted = filter.map_or(Ok(true), |filter| filter.wants(record, row))?;
-    match row.change() {
-        Change::Nothing => return Ok(Encoded::Other(Shown::Unwanted)),
-        _ if !wanted => return Ok(Encoded::Other(Shown::Unwanted)),
-        Change::Delete if crate::sink::Encoder::takes_deletes(encoder) => {
-            return Ok(Encoded::Other(Shown::Delete));
-        }
-        Change::Delete => {
-            let message = "the record is a tombstone (no payload)";
-            return Err(Rejection::record(Reason::Tombstone, message));
-        }
-        Change::Put => {}
-    }
-    let layout = encoder.absent(row);
-    let mut bytes = Vec::new();
-    crate::sink::Encoder::encode(encoder, record, row, layout, &mut bytes)?;
-    Ok(Encoded::Row(layout, bytes))
-}
-
 /// Name, type and feed of each column of the table.
-fn describe(table: &Table, mapping: &Mapping) -> Vec<[String; 3]> {
+fn describe(table: &Table, opened: &PgTarget) -> Vec<[String; 3]> {
+    let selectors = opened.selectors();
     let describe = |column: &catalog::CatalogColumn| {
-        let fed = mapping.columns.iter().find(|fed| fed.name == column.name);
-        let fed = fed.map_or_else(|| "left to its default".to_owned(), |fed| feed(fed, mapping));
+        let fed = opened.columns().iter().find(|fed| fed.name == column.name);
+        let fed = fed.map_or_else(|| "left to its default".to_owned(), |fed| feed(fed, &selectors));
         [column.name.clone(), column.type_name.clone(), fed]
     };
     table.columns.iter().map(describe).collect()
 }
 
-fn feed(column: &Column, mapping: &Mapping) -> String {
+fn feed(column: &Column, selectors: &[Selector]) -> String {
     let mut text = match column.feed {
         Feed::Constant => return "a constant".to_owned(),
         Feed::Metadata(metadata) => format!("the record's {metadata:?}").to_lowercase(),
-        Feed::Field(index) => match mapping.selectors.get(index) {
+        Feed::Field(index) => match selectors.get(index) {
             Some(Selector::Field(name)) => format!("field {name}"),
             Some(Selector::Spelling(name)) => format!("field {name}, in any spelling"),
             Some(selector) => selector.to_string(),
             None => String::new(),
         },
     };
-    if let Some(unit) = column.epoch_unit {
+    if let Some(unit) = column.reading.epoch_unit {
         text.push_str(&format!(", epoch {unit:?}").to_lowercase());
     }
     if column.fallback.is_some() {
@@ -213,7 +204,7 @@ fn feed(column: &Column, mapping: &Mapping) -> String {
 async fn show_rows(
     client: &Object,
     table: &Table,
-    encoder: &RowEncoder,
+    opened: &PgTarget,
     encoded: Vec<(String, Encoded)>,
 ) -> Result<Vec<(String, Shown)>, PgError> {
     let type_of = |name: &str| {
@@ -230,7 +221,7 @@ async fn show_rows(
             }
         };
         let names: Vec<&str> =
-            encoder.columns_for(layout).map(|column| column.name.as_str()).collect();
+            opened.columns_for(layout).map(|column| column.name.as_str()).collect();
         let columns: Vec<String> = names
             .iter()
             .map(|name| format!("{} {}", quote_identifier(name), type_of(name)))

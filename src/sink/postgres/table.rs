@@ -80,10 +80,19 @@ impl PgTarget {
         self.columns.iter().map(|column| column.name.as_str()).collect()
     }
 
+    /// What feeds which of them.
+    pub(super) fn columns(&self) -> &[Column] {
+        &self.columns
+    }
+
+    /// The columns of rows of one layout.
+    pub(super) fn columns_for(&self, layout: Layout) -> impl Iterator<Item = &Column> {
+        self.layouts.columns_for(layout)
+    }
+
     /// The COPY for rows of one layout.
     pub(super) fn copy_sql(&self, layout: Layout) -> String {
         let columns: Vec<String> = self
-            .layouts
             .columns_for(layout)
             .map(|column| catalog::quote_identifier(&column.name))
             .collect();
