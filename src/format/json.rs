@@ -181,16 +181,24 @@ impl JsonFormat {
     }
 
     /// Reads a key whose opening quote has been skipped, and its colon; the field of that name, if there is one.
-    #[inline]
+    #[inline(always)]
     fn key(
         &mut self,
         scanner: &mut Scanner<'_>,
         previous: Option<usize>,
     ) -> Result<Option<usize>, Malformed> {
         match self.fields.follower(previous) {
-            Some((field, pattern)) if scanner.skip_pattern(pattern) => return Ok(Some(field)),
-            _ => {}
+            Some((field, pattern)) if scanner.skip_pattern(pattern) => Ok(Some(field)),
+            _ => self.other_key(scanner, previous),
         }
+    }
+
+    /// As [`Self::key`], where it is not the one that was expected.
+    fn other_key(
+        &mut self,
+        scanner: &mut Scanner<'_>,
+        previous: Option<usize>,
+    ) -> Result<Option<usize>, Malformed> {
         let span = scanner.string()?;
         scanner.expect(b':', "':' after the field name")?;
         let mut name = scanner.text(span);
