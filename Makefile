@@ -1,8 +1,10 @@
 # The commands of this project; `make` alone lists them.
 
-# Records of `make demo` and `make bench-drain`, and rounds of the latter.
+# Records of `make demo` and `make bench-drain`, and rounds of the latter; which of its variants (append,
+# upsert, mirror), if not all.
 ROWS ?= 2000000
 ROUNDS ?= 3
+VARIANT ?=
 # Of `make fuzz`, for each decoder and encoder.
 INPUTS ?= 1000000
 
@@ -72,5 +74,5 @@ mutants: build ## Take out one guard of the delivery at a time, and show that th
 bench: ## Measure the codec, record by record
 	cargo bench --workspace --bench codec
 
-bench-drain: setup ## Measure the whole way of ROWS orders, beside COPY from files, and check the floors
-	ROWS=$(ROWS) ROUNDS=$(ROUNDS) cargo bench --workspace --bench drain
+bench-drain: setup ## Measure the whole way of ROWS orders, beside psql from files, and check the floors
+	ROWS=$(ROWS) ROUNDS=$(ROUNDS) VARIANT=$(VARIANT) cargo bench --workspace --bench drain

@@ -66,6 +66,11 @@ impl Trigger {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Layout(pub u64);
 
+impl Layout {
+    /// Of rows that are to be deleted: they carry what names them.
+    pub const DELETE: Self = Self(u64::MAX);
+}
+
 /// The rows of one layout, one behind the other, as the sink's encoder wrote them.
 #[derive(Debug, Default)]
 pub struct Segment {

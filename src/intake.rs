@@ -14,7 +14,7 @@ use crate::{
     rejection::{Reason, Rejection},
     row::{Change, Row, Span},
     selector::Selector,
-    sink::{Encoder, Target, Wish},
+    sink::{Encoder, OnDelete, Target, Wish},
 };
 
 /// Decodes records for the targets of a route.
@@ -207,17 +207,25 @@ impl Intake {
         record: &Record<'_>,
         row: &Row<'_>,
     ) -> Result<Option<Layout>, Rejection> {
-        if row.change() == Change::Nothing {
-            return Ok(None);
-        }
-        if let Some(filter) = &self.filter
+        let on_delete = match row.change() {
+            Change::Put => None,
+            Change::Delete => Some(self.encoder.on_delete()),
+            Change::Nothing => return Ok(None),
+        };
+        // A row that was wanted once is to be deleted, whatever the tombstone lacks.
+        if on_delete != Some(OnDelete::Take)
+            && let Some(filter) = &self.filter
             && !filter.wants(record, row)?
         {
             return Ok(None);
         }
-        if row.change() == Change::Delete && !self.encoder.takes_deletes() {
-            let message = "the record is a tombstone (no payload)";
-            return Err(Rejection::record(Reason::Tombstone, message));
+        match on_delete {
+            None | Some(OnDelete::Take) => {}
+            Some(OnDelete::Ignore) => return Ok(None),
+            Some(OnDelete::DeadLetter) => {
+                let message = "the record is a tombstone (no payload)";
+                return Err(Rejection::record(Reason::Tombstone, message));
+            }
         }
         let layout = self.encoder.layout(row);
         let segment = batch.segment(layout);

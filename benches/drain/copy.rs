@@ -1,4 +1,5 @@
-//! The bound that Postgres sets: the same rows by binary COPY from files, in two sessions of psql.
+//! The bound that Postgres sets: the same rows by binary COPY from files, in two sessions of psql. Rows
+//! that are merged have a bound of their own, see `merge.rs`.
 
 use std::{
     path::{Path, PathBuf},
@@ -6,11 +7,13 @@ use std::{
     time::Instant,
 };
 
-use crate::{Bench, Result, TABLE};
+use crate::{Bench, Result, TABLE, merge};
 
-/// The rows in two files of binary COPY, deleted in the end.
+/// The rows in files of binary COPY, deleted in the end.
 pub(crate) struct Files {
+    /// What each session reads: rows, or a script.
     halves: [PathBuf; 2],
+    all: Vec<PathBuf>,
 }
 
 /// One round.
@@ -22,7 +25,12 @@ pub(crate) struct Copied {
 impl Files {
     /// Writes the rows of the table to `folder`.
     pub(crate) fn export(bench: &Bench, folder: &Path) -> Result<Self> {
-        let files = Self { halves: [1, 2].map(|half| folder.join(format!("orders-{half}.copy"))) };
+        if !bench.variant.is_append() {
+            let (halves, all) = merge::export(bench, folder)?;
+            return Ok(Self { halves, all });
+        }
+        let halves = [1, 2].map(|half| folder.join(format!("orders-{half}.copy")));
+        let files = Self { all: halves.to_vec(), halves };
         let middle = bench.ledger.totals.orders / 2;
         for (file, filter) in files.halves.iter().zip(["<", ">="]) {
             let rows = format!("(SELECT * FROM {TABLE} WHERE order_id {filter} {middle})");
@@ -35,7 +43,7 @@ impl Files {
 
 impl Drop for Files {
     fn drop(&mut self) {
-        for file in &self.halves {
+        for file in &self.all {
             // The next run writes over what stays.
             std::fs::remove_file(file).ok();
         }
@@ -47,6 +55,9 @@ pub(crate) fn measure(bench: &Bench, files: &Files) -> Result<Copied> {
     let cpu_before = bench.postgres.cpu_seconds();
     let started = Instant::now();
     let sessions = files.halves.iter().map(|file| {
+        if !bench.variant.is_append() {
+            return merge::session(bench, file);
+        }
         let sql = format!(r"\copy {TABLE} FROM '{}' (FORMAT binary)", file.display());
         psql(bench, &sql)
     });
@@ -55,22 +66,22 @@ pub(crate) fn measure(bench: &Bench, files: &Files) -> Result<Copied> {
     let seconds = started.elapsed().as_secs_f64();
     let cpu_seconds = bench.postgres.cpu_seconds() - cpu_before;
     let rows = bench.client.query_one_i64(&format!("SELECT count(*) FROM {TABLE}"))?;
-    if rows as u64 != bench.ledger.totals.orders {
-        return Err(format!("COPY from files left {rows} rows in the table").into());
+    if rows as u64 != bench.expected_rows() {
+        return Err(format!("psql left {rows} rows in the table").into());
     }
-    let rows = rows as f64;
+    let rows = bench.ledger.produced as f64;
     let postgres_cpu_s_per_million = cpu_seconds / (rows / 1e6);
     Ok(Copied { rows_per_s: rows / seconds, postgres_cpu_s_per_million })
 }
 
-fn psql(bench: &Bench, sql: &str) -> Result<Child> {
+pub(crate) fn psql(bench: &Bench, sql: &str) -> Result<Child> {
     Command::new("psql")
         .args(["-X", "-q", "-v", "ON_ERROR_STOP=1", &bench.postgres.url(), "-c", sql])
         .spawn()
         .map_err(|error| format!("cannot run psql: {error}; run scripts/setup.sh").into())
 }
 
-fn finish(mut session: Child) -> Result<()> {
+pub(crate) fn finish(mut session: Child) -> Result<()> {
     let status = session.wait()?;
     if status.success() { Ok(()) } else { Err(format!("psql ended with {status}").into()) }
 }

@@ -33,7 +33,7 @@ pub(crate) struct Drained {
 pub(crate) fn measure(bench: &Bench, group: &str) -> Result<Drained> {
     let postgres_before = bench.postgres.cpu_seconds();
     let started = Instant::now();
-    let program = Program::start("tidegate", command(bench, group)?)?;
+    let program = Program::start("tidegate", command(bench, group, bench.variant.sets)?)?;
     let (first, last) = wait(bench, group, &program)?;
     let cpu_seconds = program.cpu_seconds();
     let postgres_cpu_seconds = bench.postgres.cpu_seconds() - postgres_before;
@@ -41,6 +41,33 @@ pub(crate) fn measure(bench: &Bench, group: &str) -> Result<Drained> {
     let status = program.terminate(STOP_LIMIT)?;
     if !status.success() {
         return Err(format!("tidegate ended with {status}:\n{}", program.log_tail()).into());
+    }
+    let (lost, duplicated) = check(bench, group)?;
+    let rows = bench.ledger.produced as f64;
+    let seconds_from_first = last.at.duration_since(first.at).as_secs_f64();
+    Ok(Drained {
+        rows_per_s: rows / last.at.duration_since(started).as_secs_f64(),
+        rows_per_s_from_first: (last.written - first.written) as f64 / seconds_from_first.max(1e-9),
+        cpu_s_per_million: cpu_seconds / (rows / 1e6),
+        postgres_cpu_s_per_million: postgres_cpu_seconds / (rows / 1e6),
+        peak_rss_mb,
+        lost,
+        duplicated,
+    })
+}
+
+/// Drains the topic in another way, which is not measured.
+pub(crate) fn run(bench: &Bench, group: &str, sets: &[&str]) -> Result<()> {
+    let program = Program::start("tidegate", command(bench, group, sets)?)?;
+    wait(bench, group, &program)?;
+    let status = program.terminate(STOP_LIMIT)?;
+    if status.success() { Ok(()) } else { Err(format!("tidegate ended with {status}").into()) }
+}
+
+/// Rows that are not there, and rows too many.
+fn check(bench: &Bench, group: &str) -> Result<(u64, u64)> {
+    if !bench.variant.is_append() {
+        return check_merged(bench);
     }
     let checker = Checker::new(TABLE).consumer_group(group);
     let proof = checker.check(&bench.client, &[&bench.ledger])?;
@@ -50,24 +77,31 @@ pub(crate) fn measure(bench: &Bench, group: &str) -> Result<Drained> {
             return Err("rows are wrong, although none is lost or doubled".into());
         }
     }
-    let rows = bench.ledger.produced as f64;
-    let seconds_from_first = last.at.duration_since(first.at).as_secs_f64();
-    Ok(Drained {
-        rows_per_s: rows / last.at.duration_since(started).as_secs_f64(),
-        rows_per_s_from_first: (last.written - first.written) as f64 / seconds_from_first.max(1e-9),
-        cpu_s_per_million: cpu_seconds / (rows / 1e6),
-        postgres_cpu_s_per_million: postgres_cpu_seconds / (rows / 1e6),
-        peak_rss_mb,
-        lost: proof.lost(),
-        duplicated: proof.duplicated(),
-    })
+    Ok((proof.lost(), proof.duplicated()))
 }
 
-fn command(bench: &Bench, group: &str) -> Result<Command> {
+/// Each order has one row at most, by its primary key; its amount never changes.
+fn check_merged(bench: &Bench) -> Result<(u64, u64)> {
+    let totals = &bench.ledger.totals;
+    let amounts = match bench.variant.deletes > 0.0 {
+        true => totals.live_amount_sum,
+        false => totals.distinct_amount_sum,
+    };
+    let expected = bench.expected_rows();
+    let rows = bench.client.query_one_i64(&format!("SELECT count(*) FROM {TABLE}"))? as u64;
+    let sum = format!("SELECT count(*) FROM {TABLE} HAVING sum(amount) = {amounts}");
+    if rows == expected && bench.client.query_text(&sum)?.is_empty() {
+        return Err("the rows are not those that the ledger has".into());
+    }
+    Ok((expected.saturating_sub(rows), rows.saturating_sub(expected)))
+}
+
+fn command(bench: &Bench, group: &str, sets: &[&str]) -> Result<Command> {
     let mut command = Command::new(Path::new(env!("CARGO_BIN_EXE_tidegate")));
     command
         .args(["run", "--config", CONFIG])
         .args(["--set", &format!("admin.listen=127.0.0.1:{}", stack::free_port()?)])
+        .args(sets.iter().flat_map(|set| ["--set", *set]))
         .env("KAFKA_BROKERS", bench.kafka.bootstrap_servers())
         .env("KAFKA_GROUP", group)
         .env("DATABASE_URL", bench.postgres.url());

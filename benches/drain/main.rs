@@ -6,28 +6,34 @@
 
 mod copy;
 mod drain;
+mod merge;
 mod raw;
 mod report;
+mod variant;
 
 use std::{error::Error, path::Path, process::ExitCode, sync::atomic::AtomicBool, thread};
 
 use loadgen::{Ledger, Load, Profile};
 use stack::{Client, Kafka, KafkaOptions, Postgres, PostgresOptions};
 
-use crate::report::{Report, Round};
+use crate::{
+    report::{Report, Round},
+    variant::{VARIANTS, Variant},
+};
 
 pub(crate) type Result<T, E = Box<dyn Error>> = std::result::Result<T, E>;
 
 pub(crate) const TOPIC: &str = "orders";
 pub(crate) const TABLE: &str = "public.orders";
 const PARTITIONS: u32 = 6;
-const COLUMNS: &str = "order_id bigint, customer_id bigint, status text, amount numeric(12,2), \
+pub(crate) const COLUMNS: &str = "order_id bigint, customer_id bigint, status text, amount numeric(12,2), \
     currency text, item_count int, express boolean, created_at timestamptz, note text";
 /// Where the result is written, in the package's folder, which cargo runs benches in.
 const FOLDER: &str = "target/bench";
 
 /// The servers, and what the topic holds.
 pub(crate) struct Bench {
+    pub(crate) variant: &'static Variant,
     pub(crate) kafka: Kafka,
     pub(crate) postgres: Postgres,
     pub(crate) client: Client,
@@ -48,13 +54,30 @@ fn main() -> ExitCode {
 fn run() -> Result<bool> {
     let rows = setting("ROWS", 2_000_000)?;
     let rounds = setting("ROUNDS", 3)?;
-    println!("drain: starting Kafka and Postgres, producing {rows} orders");
-    let bench = Bench::start(rows)?;
     std::fs::create_dir_all(FOLDER)?;
-    let mut report = Report::default();
+    let wanted = std::env::var("VARIANT").ok().filter(|name| !name.is_empty());
+    let is_wanted = |v: &&Variant| wanted.as_ref().is_none_or(|name| v.name == name.as_str());
+    let variants: Vec<&'static Variant> = VARIANTS.iter().filter(is_wanted).collect();
+    if variants.is_empty() {
+        let names = VARIANTS.map(|variant| variant.name).join(", ");
+        return Err(format!("VARIANT is none of {names}").into());
+    }
+    let mut is_kept = true;
+    for variant in variants {
+        is_kept &= run_variant(variant, rows, rounds)?;
+    }
+    Ok(is_kept)
+}
 
-    // Makes the rows that COPY reads, and warms everybody up.
-    println!("drain: a first drain, which does not count");
+/// Whether the floors of the variant are kept.
+fn run_variant(variant: &'static Variant, rows: u64, rounds: u64) -> Result<bool> {
+    let name = variant.name;
+    println!("{name}: starting Kafka and Postgres, producing {rows} records");
+    let bench = Bench::start(variant, rows)?;
+    let mut report = Report::new(variant);
+
+    // Makes the rows that the files hold, and warms everybody up.
+    println!("{name}: a first drain, which does not count");
     bench.create_table()?;
     drain::measure(&bench, "drain-warm-up")?;
     let files = copy::Files::export(&bench, Path::new(FOLDER))?;
@@ -66,19 +89,21 @@ fn run() -> Result<bool> {
         bench.create_table()?;
         let drain = drain::measure(&bench, &format!("drain-{number}"))?;
         let round = Round { copy, raw_consume_rows_per_s, drain };
-        println!("drain: round {number}: {round}");
+        println!("{name}: round {number}: {round}");
         report.add(round);
     }
     drop(files);
     print!("{report}");
-    report.write(&Path::new(FOLDER).join("drain.json"), rows)?;
+    let file =
+        if name == "append" { "drain.json".to_owned() } else { format!("drain-{name}.json") };
+    report.write(&Path::new(FOLDER).join(file), rows)?;
     let missed = report.missed_floors();
-    missed.iter().for_each(|floor| println!("drain: MISSED: {floor}"));
+    missed.iter().for_each(|floor| println!("{name}: MISSED: {floor}"));
     Ok(missed.is_empty())
 }
 
 impl Bench {
-    fn start(rows: u64) -> Result<Self> {
+    fn start(variant: &'static Variant, rows: u64) -> Result<Self> {
         let settings = [("fsync", "on"), ("shared_buffers", "2GB"), ("max_wal_size", "16GB")];
         let settings = settings.map(|(key, value)| (key.to_owned(), value.to_owned())).to_vec();
         let (kafka, postgres) = thread::scope(|scope| {
@@ -92,7 +117,12 @@ impl Bench {
         let load = Load {
             brokers: kafka.bootstrap_servers(),
             topic: TOPIC.to_owned(),
-            profile: Profile { partitions: PARTITIONS, ..Profile::default() },
+            profile: Profile {
+                partitions: PARTITIONS,
+                updates: variant.updates,
+                deletes: variant.deletes,
+                ..Profile::default()
+            },
             replication: 1,
             count: Some(rows),
             rate: None,
@@ -107,13 +137,24 @@ impl Bench {
             return Err(error.into());
         }
         let client = postgres.client()?;
-        Ok(Self { kafka, postgres, client, ledger: report.ledger })
+        Ok(Self { variant, kafka, postgres, client, ledger: report.ledger })
     }
 
-    /// An empty table without an index, and nothing left to write of what was there before.
+    /// The rows that all records leave.
+    pub(crate) fn expected_rows(&self) -> u64 {
+        let totals = &self.ledger.totals;
+        match (self.variant.is_append(), self.variant.deletes > 0.0) {
+            (true, _) => totals.orders,
+            (false, false) => totals.distinct_order_ids,
+            (false, true) => totals.live_order_ids,
+        }
+    }
+
+    /// An empty table, and nothing left to write of what was there before.
     fn create_table(&self) -> Result<()> {
+        let more = self.variant.constraint;
         self.client.execute(&format!("DROP TABLE IF EXISTS {TABLE}"))?;
-        self.client.execute(&format!("CREATE TABLE {TABLE} ({COLUMNS})"))?;
+        self.client.execute(&format!("CREATE TABLE {TABLE} ({COLUMNS}{more})"))?;
         self.client.execute("CHECKPOINT")?;
         Ok(())
     }

@@ -4,11 +4,9 @@ use std::{fmt, path::Path};
 
 use serde_json::json;
 
-use crate::{Result, copy::Copied, drain::Drained};
+use crate::{Result, copy::Copied, drain::Drained, variant::Variant};
 
 /// Floors that every change has to keep.
-const COPY_RATIO_MIN: f64 = 0.3;
-const CPU_MAX_S_PER_MILLION: f64 = 2.0;
 const PEAK_RSS_MAX_MB: f64 = 256.0;
 
 /// All three measurements, one after the other.
@@ -18,8 +16,8 @@ pub(crate) struct Round {
     pub(crate) drain: Drained,
 }
 
-#[derive(Default)]
 pub(crate) struct Report {
+    variant: &'static Variant,
     rounds: Vec<Round>,
 }
 
@@ -31,7 +29,7 @@ struct Measure {
 }
 
 const MEASURES: [Measure; 8] = [
-    Measure { name: "COPY from files, rows/s", decimals: 0, of: |r| r.copy.rows_per_s },
+    Measure { name: "psql from files, rows/s", decimals: 0, of: |r| r.copy.rows_per_s },
     Measure {
         name: "  Postgres, CPU s/M rows",
         decimals: 2,
@@ -50,6 +48,10 @@ const MEASURES: [Measure; 8] = [
 ];
 
 impl Report {
+    pub(crate) fn new(variant: &'static Variant) -> Self {
+        Self { variant, rounds: Vec::new() }
+    }
+
     pub(crate) fn add(&mut self, round: Round) {
         self.rounds.push(round);
     }
@@ -100,19 +102,18 @@ impl Report {
 
     /// The floors that are not kept.
     pub(crate) fn missed_floors(&self) -> Vec<String> {
+        let Variant { bound_ratio_min: ratio_min, cpu_max_s_per_million: cpu_max, .. } =
+            self.variant;
         let ratio = self.copy_ratio();
         let cpu = self.median(|r| r.drain.cpu_s_per_million);
         let rss = self.median(|r| r.drain.peak_rss_mb);
         let wrong = self.sum(|drain| drain.lost + drain.duplicated);
         let floors = [
             (
-                ratio >= COPY_RATIO_MIN,
-                format!("{ratio:.2} times COPY from files; at least {COPY_RATIO_MIN}"),
+                ratio >= *ratio_min,
+                format!("{ratio:.2} times psql from files; at least {ratio_min}"),
             ),
-            (
-                cpu <= CPU_MAX_S_PER_MILLION,
-                format!("{cpu:.2} s of CPU a million rows; at most {CPU_MAX_S_PER_MILLION}"),
-            ),
+            (cpu <= *cpu_max, format!("{cpu:.2} s of CPU a million rows; at most {cpu_max}")),
             (rss <= PEAK_RSS_MAX_MB, format!("{rss:.0} MB resident; at most {PEAK_RSS_MAX_MB}")),
             (wrong == 0, format!("{wrong} rows lost or doubled; at most 0")),
         ];
@@ -132,7 +133,8 @@ impl fmt::Display for Report {
         }
         writeln!(
             f,
-            "drain: {:.2} times the rate of COPY from files; lost={} duplicated={}",
+            "{}: {:.2} times the rate of psql from files; lost={} duplicated={}",
+            self.variant.name,
             self.copy_ratio(),
             self.sum(|drain| drain.lost),
             self.sum(|drain| drain.duplicated)

@@ -13,7 +13,7 @@ use crate::{
     error::Error,
     memory::Memory,
     shutdown::Shutdown,
-    sink::postgres::{PostgresSink, catalog, mapping::Mapping},
+    sink::postgres::{PostgresSink, catalog},
     source::{Source as _, kafka::KafkaSource},
     topics,
 };
@@ -152,9 +152,8 @@ fn check_table(sink: &PostgresSink, target: &Target) -> Result<String, Error> {
     let Some(name) = &target.table else { return Ok(String::new()) };
     match sink.table(name)? {
         Some(table) => {
-            let Mapping { columns, selectors } = Mapping::new(&table, target)?;
-            let shown = table.display();
-            Ok(format!("{shown}, {} columns fed from {} fields", columns.len(), selectors.len()))
+            let (columns, fields) = sink.check(&table, target)?;
+            Ok(format!("{}, {columns} columns fed from {fields} fields", table.display()))
         }
         None if target.on_missing_table == OnMissingTable::Create => Ok(format!(
             "{} is missing and will be made from the records",

@@ -154,6 +154,7 @@ fn describe(planned: &Planned, target: &Target, records: &[Kept]) -> String {
                     text.push_str(&format!("    {name:names$}  {}\n", shorten(value)));
                 }
             }
+            Shown::Delete => text.push_str(" deletes the row of its key\n"),
             Shown::Unwanted => text.push_str(" is passed over\n"),
             Shown::DeadLetter(rejection) => {
                 let reason = rejection.reason.as_str();

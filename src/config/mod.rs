@@ -24,6 +24,7 @@ mod table_name;
 mod target;
 #[cfg(test)]
 mod tests;
+mod write;
 
 use std::{
     cell::RefCell,
@@ -43,7 +44,8 @@ pub use settings::{Admin, Batch, Log, LogFormat, Memory, Shutdown};
 pub use sink::{NdjsonSink, PostgresSink, Sink};
 pub use source::{KafkaSource, NdjsonSource, Source, Start};
 pub use table_name::TableName;
-pub use target::{DeadLetters, Delivery, Matching, OnMissingTable, Target, WriteMode};
+pub use target::{DeadLetters, Delivery, Matching, OnMissingTable, Target};
+pub use write::{OnTombstone, Write, WriteMode};
 
 use error::{Origin, Problem, suggestion};
 use node::{Node, Value};

@@ -11,8 +11,10 @@ use super::{
     route::read_topic,
     sink::Sink,
     table_name::{TableName, is_identifier},
+    write::{self, Write},
 };
 use crate::filter::Filter;
+
 /// One place that a route writes to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Target {
@@ -20,8 +22,8 @@ pub struct Target {
     pub sink: String,
     /// `"table"` or `"schema.table"`. Required for Postgres, absent for other sinks.
     pub table: Option<TableName>,
-    /// How rows meet rows that are there. Default: `"append"`.
-    pub write: WriteMode,
+    /// How rows meet rows that are there. Default: they are appended.
+    pub write: Write,
     /// Default: `"exactly-once"` for Postgres; other sinks have `"at-least-once"` alone.
     pub delivery: Delivery,
     /// What to do if the table is not there. Postgres only; default: `"fail"`.
@@ -47,7 +49,7 @@ impl Target {
         Self {
             sink: "serving".to_owned(),
             table: None,
-            write: WriteMode::Append,
+            write: Write::default(),
             delivery: Delivery::ExactlyOnce,
             on_missing_table: OnMissingTable::Fail,
             growth: Growth::default(),
@@ -57,14 +59,6 @@ impl Target {
             columns: BTreeMap::new(),
         }
     }
-}
-
-/// How rows meet rows that are there.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum WriteMode {
-    /// `"append"`: every record is a new row.
-    #[default]
-    Append,
 }
 
 /// How a column finds the field of its name.
@@ -128,7 +122,6 @@ const TABLE_EXPECTED: &str = "`table` or `schema.table`";
 pub(super) fn read(entry: Entry<'_>, ends: &Ends) -> Option<Target> {
     let mut table = entry.table()?;
     let sink = read_sink(&mut table, ends);
-    let write = read_write_mode(&mut table);
     let filter = table.take("where").map(|entry| read_filter(&entry));
     // What the sink's kind allows can only be said if the sink is known.
     let kind = sink.as_ref().and_then(|sink| ends.sinks.get(sink)).and_then(Option::as_ref);
@@ -136,6 +129,7 @@ pub(super) fn read(entry: Entry<'_>, ends: &Ends) -> Option<Target> {
         Some(Sink::Postgres(_)) => postgres(&mut table),
         Some(Sink::Ndjson(_) | Sink::Null | Sink::Handler) => Some(other(&mut table)),
         None => {
+            write::read(&mut table);
             postgres_keys(&mut table);
             growth::keys(&mut table);
             None
@@ -146,7 +140,7 @@ pub(super) fn read(entry: Entry<'_>, ends: &Ends) -> Option<Target> {
         Some(filter) => Some(filter?),
         None => None,
     };
-    Some(Target { sink: sink?, write: write?, filter, ..target? })
+    Some(Target { sink: sink?, filter, ..target? })
 }
 
 fn read_sink(table: &mut Table<'_>, ends: &Ends) -> Option<String> {
@@ -174,15 +168,6 @@ fn read_filter(entry: &Entry<'_>) -> Option<Filter> {
     }
 }
 
-fn read_write_mode(table: &mut Table<'_>) -> Option<WriteMode> {
-    let Some(entry) = table.take("write") else { return Some(WriteMode::Append) };
-    if let Some(mode @ ("upsert" | "mirror")) = entry.as_text() {
-        entry.fail(format!("`{mode}` is not there yet; the only mode today is `append`"));
-        return None;
-    }
-    entry.choice(&[("append", WriteMode::Append)])
-}
-
 /// The keys that only a Postgres sink has.
 fn postgres_keys<'a>(table: &mut Table<'a>) -> [Option<Entry<'a>>; 6] {
     ["table", "delivery", "on_missing_table", "dead_letters", "match", "columns"]
@@ -190,6 +175,7 @@ fn postgres_keys<'a>(table: &mut Table<'a>) -> [Option<Entry<'a>>; 6] {
 }
 
 fn postgres(table: &mut Table<'_>) -> Option<Target> {
+    let write = write::read(table);
     let name = table.require("table", TABLE_EXPECTED);
     let name = name.and_then(|entry| entry.parsed(TABLE_EXPECTED, TableName::parse));
     let delivery = table.take("delivery").and_then(|entry| entry.choice(&DELIVERIES));
@@ -212,7 +198,7 @@ fn postgres(table: &mut Table<'_>) -> Option<Target> {
         growth,
         filter: None,
         table: Some(name?),
-        write: WriteMode::Append,
+        write,
         delivery: delivery.unwrap_or(Delivery::ExactlyOnce),
         on_missing_table: missing.unwrap_or_default(),
         dead_letters: dead_letters.unwrap_or_default(),
@@ -220,6 +206,7 @@ fn postgres(table: &mut Table<'_>) -> Option<Target> {
 }
 
 fn other(table: &mut Table<'_>) -> Target {
+    write::read_append(table);
     let [name, delivery, missing, dead_letters, matching, columns] = postgres_keys(table);
     let keys = [name, missing, dead_letters, matching, columns].into_iter();
     for entry in keys.chain(growth::keys(table)).flatten() {
@@ -233,7 +220,7 @@ fn other(table: &mut Table<'_>) -> Target {
     Target {
         sink: String::new(),
         table: None,
-        write: WriteMode::Append,
+        write: Write::default(),
         delivery: Delivery::AtLeastOnce,
         on_missing_table: OnMissingTable::Fail,
         growth: Growth::default(),

@@ -151,9 +151,9 @@ pub trait Target: Send + Sync {
 /// Turns rows into the bytes that the sink's writer sends. A sink that has no use for them, because
 /// it drops the rows or works on the records that the batch has kept, takes everything as it is.
 pub trait Encoder: Send {
-    /// Whether a row may also be deleted; else a tombstone becomes a dead letter.
-    fn takes_deletes(&self) -> bool {
-        false
+    /// What a record does that deletes.
+    fn on_delete(&self) -> OnDelete {
+        OnDelete::DeadLetter
     }
 
     /// The set of columns that this row carries; rows of one layout travel together.
@@ -180,6 +180,17 @@ pub trait Encoder: Send {
     fn wish(&self, _row: &Row<'_>, _rejection: &Rejection) -> Option<Wish> {
         None
     }
+}
+
+/// What becomes of a record that deletes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnDelete {
+    /// It is encoded, as every other.
+    Take,
+    /// It becomes a dead letter.
+    DeadLetter,
+    /// It is passed over.
+    Ignore,
 }
 
 /// Makes write sets durable; one for each writer thread.

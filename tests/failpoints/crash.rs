@@ -1,5 +1,7 @@
 //! A process that dies at a point: the next one goes on, and nothing is lost or doubled.
 
+use loadgen::Profile;
+
 use crate::support::{Tidegate, World, orders_profile, start_load};
 
 const RATE: f64 = 2_000.0;
@@ -103,6 +105,31 @@ fn death_while_the_process_stops_neither_loses_nor_doubles() {
                 doomed.signal(nix::sys::signal::Signal::SIGTERM);
             });
         }
+    }
+}
+
+#[test]
+fn death_around_a_merge_leaves_the_rows_that_the_records_make() {
+    for point in ["copy.done=abort@6", "merge.done=abort@6", "checkpoint.moved=abort@6"] {
+        let name = format!("die-merge-{}", point.replace(['=', '@', '.', '_'], "-"));
+        let world = World::new(&name, 2);
+        world.sql.execute("ALTER TABLE orders ADD PRIMARY KEY (order_id)").unwrap();
+        let profile = Profile { updates: 0.3, deletes: 0.1, ..orders_profile(33) };
+        let load = start_load(&world, profile, RATE);
+        let sets = [&SETS[..], &["routes[0].to[0].write=mirror"]].concat();
+        let exit = world.run_orders_to(point, &sets).wait();
+        assert_eq!(exit.code, None, "it was to die at {point}:\n{}", exit.log);
+        let before = world.count_orders();
+        let mut heir = world.run_orders(&sets);
+        world.await_more_orders_than(before);
+        let ledger = load.finish();
+        world.await_checkpoints(&ledger, "serving.public.orders");
+        heir.assert_conservation();
+        heir.stop();
+        let totals = &ledger.totals;
+        let rows = world.rows("SELECT count(*), sum(amount) FROM orders");
+        let expected = [totals.live_order_ids.to_string(), totals.live_amount_sum.to_string()];
+        assert_eq!(rows, [expected.to_vec()], "{point}");
     }
 }
 

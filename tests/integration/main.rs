@@ -20,6 +20,8 @@ mod growth;
 mod ingest;
 mod mapping;
 mod membership;
+mod merge_models;
+mod merges;
 mod outages;
 mod positions;
 mod readback;

@@ -220,15 +220,49 @@ fn what_is_wrong_with_a_target_is_named() {
         ),
         (
             r#"write = "append""#,
-            r#"write = "upsert""#,
-            "tidegate.toml:33: routes[0].to[0].write: `upsert` is not there yet; the only \
-             mode today is `append`",
+            r#"write = "upset""#,
+            "tidegate.toml:33: routes[0].to[0].write: expected one of `append`, `upsert`, `mirror`, \
+             found `upset`; did you mean `upsert`?",
         ),
         (
             r#"write = "append""#,
             r#"write = "apend""#,
-            "tidegate.toml:33: routes[0].to[0].write: expected `append`, found `apend`; \
-             did you mean `append`?",
+            "tidegate.toml:33: routes[0].to[0].write: expected one of `append`, `upsert`, `mirror`, \
+             found `apend`; did you mean `append`?",
+        ),
+        (
+            r#"write = "append""#,
+            "write = \"append\"\nkey = [\"id\"]",
+            "tidegate.toml:34: routes[0].to[0].key: only `write = \"upsert\"` and `\"mirror\"` have \
+             this key; remove it",
+        ),
+        (
+            r#"write = "append""#,
+            "write = \"upsert\"\nkey = [\"id\", \"id\"]",
+            "tidegate.toml:34: routes[0].to[0].key[1]: `id` is in the list already; remove it",
+        ),
+        (
+            r#"write = "append""#,
+            "write = \"upsert\"\nkey = []",
+            "tidegate.toml:34: routes[0].to[0].key: expected at least one column; without this key, \
+             the primary key counts",
+        ),
+        (
+            r#"write = "append""#,
+            "write = \"upsert\"\nsoft_delete = \"gone\"",
+            "tidegate.toml:34: routes[0].to[0].soft_delete: only `write = \"mirror\"` deletes; \
+             remove it",
+        ),
+        (
+            r#"write = "append""#,
+            "write = \"mirror\"\non_tombstone = \"ignore\"",
+            "tidegate.toml:34: routes[0].to[0].on_tombstone: with `write = \"mirror\"` a tombstone \
+             deletes; remove it",
+        ),
+        (
+            r#"sink = "archive""#,
+            "sink = \"archive\"\nversion = \"v\"",
+            "tidegate.toml:44: routes[0].to[1].version: only a postgres sink has this key; remove it",
         ),
         (
             r#"delivery = "exactly-once""#,

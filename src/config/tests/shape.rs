@@ -67,7 +67,7 @@ fn a_route_arrives_with_its_targets() {
     let archive = Target {
         sink: "archive".to_owned(),
         table: None,
-        write: WriteMode::Append,
+        write: Write::default(),
         delivery: Delivery::AtLeastOnce,
         on_missing_table: OnMissingTable::Fail,
         growth: Growth::default(),

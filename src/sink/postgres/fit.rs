@@ -10,12 +10,12 @@ use super::{
 };
 use crate::{
     batch::Layout,
-    config::{Growth, OnOutOfRange, OnUnknownField},
+    config::{Growth, OnOutOfRange, OnTombstone, OnUnknownField},
     detect,
     record::Record,
     rejection::{Reason, Rejection},
     row::{Row, Value},
-    sink::{Encoder, Wish},
+    sink::{Encoder, OnDelete, Wish},
 };
 
 /// Names of fields that a message shows.
@@ -30,9 +30,18 @@ pub(super) struct PgEncoder {
     pub(super) growth: Growth,
     /// Where a row has the fields that no column takes, if they matter.
     pub(super) unknown: Option<usize>,
+    /// Of rows that are not merged.
+    pub(super) on_tombstone: OnTombstone,
 }
 
 impl Encoder for PgEncoder {
+    fn on_delete(&self) -> OnDelete {
+        match self.on_tombstone {
+            OnTombstone::DeadLetter => OnDelete::DeadLetter,
+            OnTombstone::Ignore => OnDelete::Ignore,
+        }
+    }
+
     fn layout(&self, row: &Row<'_>) -> Layout {
         self.rows.absent(row)
     }

@@ -21,6 +21,7 @@ use tokio_postgres::{Row, types::ToSql};
 
 use super::{
     Shared, catalog, checkpoint, connect,
+    merge::Superseded,
     session::Session,
     sqlstate::{Fault, PgError},
     table::PgTarget,
@@ -324,14 +325,28 @@ async fn transact(
     let mut clock = StepClock { status, since: Instant::now() };
     // What is known already does not keep a transaction open while Kafka takes its time.
     session.send_dead_letters(target, batches).await?;
-    session.execute("BEGIN").await?;
+    session.prepare_stage(target).await?;
+    session.begin(target, "").await?;
     failpoint!("transaction.begun");
-    for layout in layouts(batches) {
-        let copied = copy_layout(session, target, layout, batches).await;
+    let layouts = layouts(batches);
+    let deletes = layouts.contains(&Layout::DELETE);
+    let superseded = match &target.merge {
+        Some(merge) => merge.superseded(batches.iter().map(|flushed| &flushed.batch)),
+        None => Superseded::default(),
+    };
+    for (number, flushed) in batches.iter_mut().enumerate() {
+        flushed.batch.coalesced = superseded.in_batch(number);
+    }
+    for layout in layouts {
+        let copied = copy_layout(session, target, layout, batches, &superseded).await;
         clock.step(Stage::Copy);
         copied?;
     }
     failpoint!("copy.done");
+    let merged = session.merge(target, deletes).await;
+    clock.step(Stage::Copy);
+    merged?;
+    failpoint!("merge.done");
     finish(session, target, batches, end, &mut clock).await
 }
 
@@ -373,13 +388,14 @@ fn layouts(batches: &[&mut Flushed]) -> Vec<Layout> {
     layouts
 }
 
-/// Copies the rows of one layout of all batches. The driver wants to own what it sends, so the
+/// Copies the rows of one layout of all batches, but those that others stand for. The driver wants to own what it sends, so the
 /// buffers are lent to it and taken back afterwards.
 async fn copy_layout(
     session: &mut Session,
     target: &PgTarget,
     layout: Layout,
     batches: &mut [&mut Flushed],
+    superseded: &Superseded,
 ) -> Result<(), PgError> {
     let mut lent: Vec<(usize, usize, Bytes)> = Vec::new();
     let mut expected = 0;
@@ -391,9 +407,14 @@ async fn copy_layout(
             }
         }
     }
-    let bytes: Vec<Bytes> = lent.iter().map(|(_, _, bytes)| bytes.clone()).collect();
-    let copied = session.copy(target, layout, &bytes, expected).await;
-    drop(bytes);
+    let mut rest: Vec<Bytes> = Vec::with_capacity(lent.len());
+    for (b, s, bytes) in &lent {
+        let (ranges, left_out) = superseded.rest_of(*b, *s, bytes.len());
+        rest.extend(ranges.into_iter().map(|range| bytes.slice(range)));
+        expected -= left_out;
+    }
+    let copied = session.copy(target, layout, &rest, expected).await;
+    drop(rest);
     for (b, s, bytes) in lent {
         // No copy where the driver has let go of it.
         batches[b].batch.segments[s].bytes = Vec::from(bytes);

@@ -19,11 +19,12 @@ use deadpool_postgres::Object;
 
 use super::{
     Shared, catalog, connect, ddl,
+    merge::Facts,
     sqlstate::{Fault, PgError},
     table::PgTarget,
 };
 use crate::{
-    config,
+    config::{self, WriteMode},
     error::{Error, ErrorKind},
     failpoint::failpoint,
     sink::{Adapted, TargetId, Wish, WriteError},
@@ -161,7 +162,14 @@ impl PgTarget {
             let message = format!("the table {} is gone", self.table.display());
             return Err(WriteError::Halt(Error::config(message)));
         };
-        let opened = shared.open(table, growth, |oid, columns| {
+        let facts = match growth.target.write.mode {
+            WriteMode::Append => None,
+            WriteMode::Upsert | WriteMode::Mirror => {
+                let asked = async |client: &mut Object| Facts::read(client, table.oid).await;
+                Some(self.ask_changing(go_on, asked)?)
+            }
+        };
+        let opened = shared.open(table, growth, facts.as_ref(), |oid, columns| {
             self.ask_changing(go_on, async |client| catalog::types(client, oid, columns).await)
         })?;
         *newest = opened.id;

@@ -11,6 +11,7 @@ mod fit;
 mod flush;
 mod growth;
 pub mod mapping;
+mod merge;
 pub(crate) mod preview;
 mod row_fault;
 mod session;
@@ -29,12 +30,14 @@ use tokio::runtime::Handle;
 use self::{
     flush::PostgresWriter,
     growth::Growth,
+    mapping::Mapping,
+    merge::{Facts, Merge},
     sqlstate::{Fault, PgError},
     table::PgTarget,
 };
 use super::{Sink, Target, TargetId, Writer};
 use crate::{
-    config::{self, Delivery, OnMissingTable, TableName},
+    config::{self, Delivery, OnMissingTable, TableName, Write, WriteMode},
     detect::{self, Sample},
     error::{Error, ErrorKind},
     shutdown::Shutdown,
@@ -65,9 +68,10 @@ impl Shared {
         self: &Arc<Self>,
         table: catalog::Table,
         growth: &Arc<Growth>,
+        facts: Option<&Facts>,
         types: impl FnOnce(u32, &[&str]) -> Result<String, E>,
     ) -> Result<Arc<PgTarget>, E> {
-        let mut opened = PgTarget::new(table, growth, Arc::clone(self), types)?;
+        let mut opened = PgTarget::new(table, growth, facts, Arc::clone(self), types)?;
         // The writers look here: nobody may wait for the database meanwhile.
         let mut targets = self.targets.lock().unwrap_or_else(PoisonError::into_inner);
         opened.id = TargetId(targets.len());
@@ -159,6 +163,32 @@ impl PostgresSink {
         self.ask(async |client| catalog::read(client, name).await)?.transpose()
     }
 
+    /// What a merge into `table` has to know; nothing for rows that are appended.
+    fn merge_facts(&self, table: &catalog::Table, write: &Write) -> Result<Option<Facts>, Error> {
+        if write.mode == WriteMode::Append {
+            return Ok(None);
+        }
+        self.ask(async |client| Facts::read(client, table.oid).await).map(Some)
+    }
+
+    /// Whether rows can be written into `table` as `target` says, as far as the catalog tells; and how
+    /// many columns are fed from how many fields.
+    ///
+    /// # Errors
+    /// When they cannot, or the database cannot be asked.
+    pub fn check(
+        &self,
+        table: &catalog::Table,
+        target: &config::Target,
+    ) -> Result<(usize, usize), Error> {
+        let facts = self.merge_facts(table, &target.write)?;
+        let Mapping { mut columns, selectors } = Mapping::new(table, target)?;
+        if let Some(facts) = &facts {
+            Merge::new(table, &target.write, facts, &mut columns)?;
+        }
+        Ok((columns.len(), selectors.len()))
+    }
+
     fn create_table(
         &self,
         table: &TableName,
@@ -230,8 +260,9 @@ impl Sink for PostgresSink {
         let types = |oid: u32, columns: &[&str]| {
             self.ask(async |client| catalog::types(client, oid, columns).await)
         };
+        let facts = self.merge_facts(&table, &target.write)?;
         let growth = Growth::new(target, topic);
-        let opened = self.shared.open(table, &growth, types)?;
+        let opened = self.shared.open(table, &growth, facts.as_ref(), types)?;
         growth.set_newest(opened.id);
         Ok(opened)
     }

@@ -21,7 +21,7 @@ use super::{
 };
 use crate::{
     batch::{Batch, Layout},
-    config::{self, OnMissingTable, TableName},
+    config::{self, OnMissingTable, TableName, WriteMode},
     detect,
     error::Error,
     filter::Filter,
@@ -49,6 +49,8 @@ pub(crate) struct Planned {
 pub(crate) enum Shown {
     /// The columns with their values.
     Row(Vec<(String, String)>),
+    /// It deletes a row.
+    Delete,
     /// It is passed over.
     Unwanted,
     /// It cannot become a row.
@@ -127,7 +129,7 @@ impl PostgresSink {
     ) -> Result<Result<Rows, Error>, PgError> {
         let types = |_: u32, _: &[&str]| Ok(String::new());
         let growth = Growth::new(target, None);
-        let opened = PgTarget::new(table.clone(), &growth, Arc::clone(&self.shared), types);
+        let opened = PgTarget::new(table.clone(), &growth, None, Arc::clone(&self.shared), types);
         let opened: PgTarget = match opened {
             Ok(opened) => opened,
             Err(error) => return Ok(Err(error)),
@@ -143,7 +145,7 @@ impl PostgresSink {
             let place = format!("{}[{}]@{}", record.topic, record.partition, record.offset);
             let mut batch = Batch::new(record.offset);
             intake.take(&mut batch, record, row);
-            encoded.push((place, outcome(batch)));
+            encoded.push((place, outcome(batch, target.write.mode)));
         });
         let columns = describe(table, &opened);
         let rows = show_rows(client, table, &opened, encoded).await?;
@@ -152,9 +154,13 @@ impl PostgresSink {
 }
 
 /// What became of the only record of a batch.
-fn outcome(batch: Batch) -> Encoded {
+fn outcome(batch: Batch, mode: WriteMode) -> Encoded {
     let Batch { segments, mut dead_letters, .. } = batch;
     if let Some(letter) = dead_letters.pop() {
+        // The rows are shown as they would be appended.
+        if mode == WriteMode::Mirror && letter.rejection.reason == Reason::Tombstone {
+            return Encoded::Other(Shown::Delete);
+        }
         return Encoded::Other(Shown::DeadLetter(letter.rejection));
     }
     let segment = segments.into_iter().find(|segment| segment.rows > 0);

@@ -1,22 +1,27 @@
 //! Rows that only Postgres can see are wrong: finds them, so that the rest is written.
 //!
-//! One transaction for a batch, in which each run of rows is copied under a savepoint: a run that is
-//! refused is rolled back and tried again in smaller ones, down to the row. Postgres goes on in the
-//! extended protocol after an error inside COPY: it drops what the client still sends up to its Sync.
+//! One transaction for a batch, in which each run of rows is copied (and merged) under a savepoint: a
+//! run that is refused is rolled back and tried again in smaller ones, down to the row. Postgres goes on
+//! in the extended protocol after an error inside COPY: it drops what the client still sends up to its
+//! Sync.
+//!
+//! Rows that are merged are tried in the order of their records, whatever their layout: of the rows of
+//! one key, the last that is not refused is to stay.
 
 use std::{collections::BTreeMap, ops::Range, time::Instant};
 
-use bytes::Bytes;
+use bytes::BytesMut;
 
 use super::{
     encode::rows,
     flush::{End, PostgresWriter, StepClock, finish},
+    merge,
     session::Session,
     sqlstate::{Fault, PgError},
     table::PgTarget,
 };
 use crate::{
-    batch::{Batch, Segment},
+    batch::{Batch, Layout, Segment},
     metrics,
     rejection::Reason,
     sink::Flushed,
@@ -57,20 +62,23 @@ impl PostgresWriter {
         heart: &Heart,
     ) -> Result<(), PgError> {
         let mut clock = StepClock { status: &self.status, since: Instant::now() };
-        session.execute("BEGIN; SAVEPOINT tidegate").await?;
+        session.prepare_stage(target).await?;
+        session.begin(target, "SAVEPOINT tidegate").await?;
         let total = flushed.batch.rows() as usize;
+        // Whatever stands for another here, Postgres tells by itself.
+        flushed.batch.coalesced = 0;
         let mut refused = Refused::new();
-        for (index, segment) in flushed.batch.segments.iter().enumerate() {
-            let ends: Vec<usize> = rows(&segment.bytes).map(|row| row.end).collect();
-            let mut runs = Runs::new(ends.len());
+        for sequence in sequences(&flushed.batch, target.merge.is_some()) {
+            let mut runs = Runs::new(sequence.len());
             while let Some(run) = runs.next() {
                 heart.beat();
                 session.restart_deadline(self.patience);
-                let error = match try_run(session, target, segment, &ends, &run).await {
+                let rows = &sequence[run.clone()];
+                let error = match try_run(session, target, &flushed.batch, rows).await {
                     Ok(()) => {
                         // A row that was refused for an earlier one's sake (a key that both had)
                         // gets in when that one does not.
-                        refused.retain(|(i, row), _| *i != index || !run.contains(row));
+                        rows.iter().for_each(|row| drop(refused.remove(&row.place())));
                         runs.taken();
                         continue;
                     }
@@ -78,8 +86,10 @@ impl PostgresWriter {
                     Err(error) => return Err(error),
                 };
                 session.execute("ROLLBACK TO SAVEPOINT tidegate").await?;
-                if let Some(row) = runs.refused(named_row(&error, &run)) {
-                    refused.insert((index, row), error.clone());
+                // The lines of a staging table are of one layout, and not those of the run.
+                let named = named_row(&error, &run).filter(|_| target.merge.is_none());
+                if let Some(row) = runs.refused(named) {
+                    refused.insert(sequence[row].place(), error.clone());
                     check_share(refused.len(), total, &error)?;
                 }
             }
@@ -94,18 +104,58 @@ impl PostgresWriter {
     }
 }
 
-/// Copies the rows of a run; keeps them if nothing refuses them.
+/// One row of a batch.
+struct Row {
+    segment: usize,
+    row: usize,
+    bytes: Range<usize>,
+}
+
+impl Row {
+    fn place(&self) -> (usize, usize) {
+        (self.segment, self.row)
+    }
+}
+
+/// The rows of a batch in the order in which they are tried: one layout after the other, or all of them
+/// as their records came.
+fn sequences(batch: &Batch, is_merged: bool) -> Vec<Vec<Row>> {
+    let of_segment = |(segment, Segment { bytes, .. }): (usize, &Segment)| {
+        let row = |(row, bytes)| Row { segment, row, bytes };
+        rows(bytes).enumerate().map(row).collect::<Vec<_>>()
+    };
+    let mut sequences: Vec<Vec<Row>> = batch.segments.iter().enumerate().map(of_segment).collect();
+    if is_merged {
+        let mut all: Vec<Row> = sequences.drain(..).flatten().collect();
+        all.sort_by_key(|row| merge::order(&batch.segments[row.segment].bytes[row.bytes.clone()]));
+        sequences.push(all);
+    }
+    sequences
+}
+
+/// Copies the rows of a run, and merges them; keeps them if nothing refuses them.
 async fn try_run(
     session: &mut Session,
     target: &PgTarget,
-    segment: &Segment,
-    ends: &[usize],
-    run: &Range<usize>,
+    batch: &Batch,
+    run: &[Row],
 ) -> Result<(), PgError> {
-    let start = run.start.checked_sub(1).map_or(0, |before| ends[before]);
-    let bytes = Bytes::copy_from_slice(&segment.bytes[start..ends[run.end - 1]]);
-    session.copy(target, segment.layout, &[bytes], run.len() as u64).await?;
-    session.execute(KEEP).await
+    let mut layouts: BTreeMap<Layout, (BytesMut, u64)> = BTreeMap::new();
+    for row in run {
+        let segment = &batch.segments[row.segment];
+        let (bytes, count) = layouts.entry(segment.layout).or_default();
+        bytes.extend_from_slice(&segment.bytes[row.bytes.clone()]);
+        *count += 1;
+    }
+    let deletes = layouts.contains_key(&Layout::DELETE);
+    for (layout, (bytes, count)) in layouts {
+        session.copy(target, layout, &[bytes.freeze()], count).await?;
+    }
+    session.merge(target, deletes).await?;
+    match &target.merge {
+        Some(merge) => session.execute(&format!("{}; {KEEP}", merge.clear_sql())).await,
+        None => session.execute(KEEP).await,
+    }
 }
 
 /// More than half of a batch is refused: not the rows are at fault, but the table. A partition is

@@ -11,6 +11,7 @@ use tokio_postgres::{Statement, types::ToSql};
 use super::{
     catalog,
     encode::{HEADER, TRAILER},
+    merge,
     sqlstate::{Fault, PgError},
     table::PgTarget,
 };
@@ -61,6 +62,17 @@ const REMOVE_REPLAYED_SQL: &str = "\
 /// The class of an outage that says: read the dead letters anew.
 pub(super) const REPLAYED: &str = "replayed";
 
+/// How long a staging table is used. Its oldest transaction id grows with its age, as no vacuum looks at
+/// the temporary tables of another session, and must not come near to a wraparound.
+const STAGE_LIFE: Duration = Duration::from_secs(24 * 3600);
+
+/// A staging table of this session.
+struct Stage {
+    made_by: String,
+    made_at: Instant,
+    put: Option<Statement>,
+}
+
 /// A connection with the statements that it knows.
 pub(super) struct Session {
     pub(super) connection: Object,
@@ -68,6 +80,8 @@ pub(super) struct Session {
     patience: Duration,
     deadline: Instant,
     copies: HashMap<(TargetId, Layout), Statement>,
+    /// The staging tables that it has, by name.
+    stages: HashMap<String, Stage>,
     advance: Option<Statement>,
 }
 
@@ -79,6 +93,7 @@ impl Session {
             patience,
             deadline: Instant::now() + patience,
             copies: HashMap::new(),
+            stages: HashMap::new(),
             advance: None,
         }
     }
@@ -149,6 +164,53 @@ impl Session {
             ),
             copy_line: None,
         })
+    }
+
+    /// Makes the staging table of a target that merges, unless there is one. Outside of any transaction:
+    /// then COMMIT need not write to the catalog.
+    pub(super) async fn prepare_stage(&mut self, target: &PgTarget) -> Result<(), PgError> {
+        let Some(merge) = &target.merge else { return Ok(()) };
+        let is_fit = |stage: &Stage| {
+            stage.made_by == merge.stage_sql() && stage.made_at.elapsed() < STAGE_LIFE
+        };
+        if self.stages.get(merge.stage()).is_some_and(is_fit) {
+            return Ok(());
+        }
+        // Another state of the same table may have had it.
+        self.copies.clear();
+        self.execute(merge.stage_sql()).await?;
+        let made_by = merge.stage_sql().to_owned();
+        self.stages.insert(
+            merge.stage().to_owned(),
+            Stage { made_by, made_at: Instant::now(), put: None },
+        );
+        Ok(())
+    }
+
+    /// Begins a transaction, and goes on with `then`.
+    pub(super) async fn begin(&self, target: &PgTarget, then: &str) -> Result<(), PgError> {
+        let begin = if target.merge.is_some() { merge::BEGIN } else { "BEGIN" };
+        self.execute(&format!("{begin}; {then}")).await
+    }
+
+    /// Merges what was copied into the staging table of a target that has one.
+    pub(super) async fn merge(&mut self, target: &PgTarget, deletes: bool) -> Result<(), PgError> {
+        let Some(merge) = &target.merge else { return Ok(()) };
+        if deletes {
+            return self.execute(merge.change_sql()).await;
+        }
+        let known = self.stages.get(merge.stage()).and_then(|stage| stage.put.clone());
+        let statement = match known {
+            Some(statement) => statement,
+            None => {
+                let statement = self.within(self.connection.prepare(merge.put_sql())).await?;
+                if let Some(stage) = self.stages.get_mut(merge.stage()) {
+                    stage.put = Some(statement.clone());
+                }
+                statement
+            }
+        };
+        self.within(self.connection.execute(&statement, &[])).await.map(drop)
     }
 
     /// Sends dead letters to the target's topic, if it has one, and waits until they are there.

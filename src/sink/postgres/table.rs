@@ -6,10 +6,11 @@ use super::{
     Shared, catalog, checkpoint,
     column::{Column, Feed},
     connect,
-    encode::RowEncoder,
+    encode::{EncoderError, RowEncoder},
     fit::PgEncoder,
     growth::Growth,
     mapping::Mapping,
+    merge::{Facts, Merge, MergeEncoder},
     sqlstate::{Fault, PgError},
 };
 use crate::{
@@ -35,6 +36,8 @@ pub(crate) struct PgTarget {
     /// The columns' types as they were when the encoder was made.
     pub(super) types: String,
     layouts: RowEncoder,
+    /// How rows get into the table, if not by a COPY into it.
+    pub(super) merge: Option<Merge>,
     exactly_once: bool,
     pub(super) growth: Arc<Growth>,
     /// Where dead letters go, if not to the table.
@@ -47,13 +50,16 @@ impl PgTarget {
     pub(super) fn new<E: From<Error>>(
         table: catalog::Table,
         growth: &Arc<Growth>,
+        facts: Option<&Facts>,
         shared: Arc<Shared>,
         types: impl FnOnce(u32, &[&str]) -> Result<String, E>,
     ) -> Result<Self, E> {
         let target = &growth.target;
-        let Mapping { columns, mut selectors } = Mapping::new(&table, target)?;
+        let Mapping { mut columns, mut selectors } = Mapping::new(&table, target)?;
         let unknown = Mapping::unknown(&table, target);
         selectors.extend(unknown.clone());
+        let merge = facts.map(|facts| Merge::new(&table, &target.write, facts, &mut columns));
+        let merge = merge.transpose()?;
         let layouts = encoder(&table, columns.clone())?;
         let names: Vec<&str> = columns.iter().map(|column| column.name.as_str()).collect();
         let types = types(table.oid, &names)?;
@@ -68,6 +74,7 @@ impl PgTarget {
             unknown,
             types,
             layouts,
+            merge,
             exactly_once,
             growth,
             dead_letter_topic,
@@ -92,6 +99,9 @@ impl PgTarget {
 
     /// The COPY for rows of one layout.
     pub(super) fn copy_sql(&self, layout: Layout) -> String {
+        if let Some(merge) = &self.merge {
+            return merge.copy_sql(layout, self.layouts.columns_for(layout));
+        }
         let columns: Vec<String> = self
             .columns_for(layout)
             .map(|column| catalog::quote_identifier(&column.name))
@@ -121,8 +131,11 @@ impl PgTarget {
 }
 
 fn encoder(table: &catalog::Table, columns: Vec<Column>) -> Result<RowEncoder, Error> {
-    RowEncoder::new(columns)
-        .map_err(|error| Error::config(format!("table {}: {error}", table.display())))
+    RowEncoder::new(columns).map_err(|error| unfit(table, &error))
+}
+
+fn unfit(table: &catalog::Table, error: &EncoderError) -> Error {
+    Error::config(format!("table {}: {error}", table.display()))
 }
 
 impl Target for PgTarget {
@@ -154,12 +167,17 @@ impl Target for PgTarget {
             }
         }
         let place = |unknown| selectors.iter().position(|known| known == unknown);
-        Ok(Box::new(PgEncoder {
+        let merged = columns.clone();
+        let rows = PgEncoder {
             rows: encoder(&self.table, columns)?,
             table: Arc::clone(&self.table),
             growth: self.growth.target.growth,
             unknown: self.unknown.as_ref().and_then(place),
-        }))
+            on_tombstone: self.growth.target.write.on_tombstone,
+        };
+        let Some(merge) = &self.merge else { return Ok(Box::new(rows)) };
+        let encoder = MergeEncoder::new(merge, &merged, rows);
+        Ok(Box::new(encoder.map_err(|error| unfit(&self.table, &error))?))
     }
 
     fn adapt(&self, wish: &Wish, go_on: &mut dyn FnMut() -> bool) -> Result<Adapted, WriteError> {

@@ -22,11 +22,20 @@ impl Chance {
     }
 
     pub(crate) fn up_to(&mut self, limit: Duration) -> Duration {
+        limit.mul_f64((self.bits() >> 11) as f64 / (1u64 << 53) as f64)
+    }
+
+    fn bits(&mut self) -> u64 {
         self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut bits = self.state;
         bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        limit.mul_f64((bits >> 11) as f64 / (1u64 << 53) as f64)
+        bits ^ (bits >> 31)
+    }
+
+    /// A number below `count`.
+    pub(crate) fn below(&mut self, count: usize) -> usize {
+        self.bits() as usize % count
     }
 
     /// Lets a random time pass: what happens next is to happen at a random moment.
