@@ -21,6 +21,7 @@ mod ingest;
 mod mapping;
 mod membership;
 mod outages;
+mod partitions;
 mod positions;
 mod readback;
 mod rebalance;

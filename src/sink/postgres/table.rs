@@ -9,6 +9,7 @@ use super::{
     encode::RowEncoder,
     fit::PgEncoder,
     growth::Growth,
+    look::Seen,
     mapping::Mapping,
     sqlstate::{Fault, PgError},
 };
@@ -16,6 +17,9 @@ use crate::{
     batch::Layout,
     error::{Error, ErrorKind},
     lane::{Claim, LaneKey},
+    record::Record,
+    rejection::{Reason, Rejection},
+    row::Row,
     selector::Selector,
     sink::{
         Adapted, Checkpoints, Claimant, Encoder, Found, Standing, Target, TargetId, Wish,
@@ -43,25 +47,22 @@ pub(crate) struct PgTarget {
 }
 
 impl PgTarget {
-    /// The table as it is now, without a number yet; `types` asks for the types of some of its columns.
-    pub(super) fn new<E: From<Error>>(
-        table: catalog::Table,
+    pub(super) fn new(
+        id: TargetId,
+        seen: Seen,
         growth: &Arc<Growth>,
         shared: Arc<Shared>,
-        types: impl FnOnce(u32, &[&str]) -> Result<String, E>,
-    ) -> Result<Self, E> {
-        let target = &growth.target;
-        let Mapping { columns, mut selectors } = Mapping::new(&table, target)?;
-        let unknown = Mapping::unknown(&table, target);
+    ) -> Result<Self, Error> {
+        let Seen { table, mapping, types } = seen;
+        let Mapping { columns, mut selectors } = mapping;
+        let unknown = Mapping::unknown(&table, &growth.target);
         selectors.extend(unknown.clone());
         let layouts = encoder(&table, columns.clone())?;
-        let names: Vec<&str> = columns.iter().map(|column| column.name.as_str()).collect();
-        let types = types(table.oid, &names)?;
         let dead_letter_topic = growth.topic.clone();
         let (table, growth) = (Arc::new(table), Arc::clone(growth));
         let exactly_once = growth.target.delivery == crate::config::Delivery::ExactlyOnce;
         Ok(Self {
-            id: TargetId(0),
+            id,
             table,
             columns,
             selectors,
@@ -153,11 +154,17 @@ impl Target for PgTarget {
                 })?;
             }
         }
+        let rows = encoder(&self.table, columns.clone())?;
+        let growth = self.growth.target.growth;
+        if self.unknown.is_none() && !growth.alters() {
+            return Ok(Box::new(rows));
+        }
         let place = |unknown| selectors.iter().position(|known| known == unknown);
         Ok(Box::new(PgEncoder {
-            rows: encoder(&self.table, columns)?,
+            rows: Box::new(rows),
+            columns,
             table: Arc::clone(&self.table),
-            growth: self.growth.target.growth,
+            growth,
             unknown: self.unknown.as_ref().and_then(place),
         }))
     }
@@ -188,5 +195,27 @@ impl Checkpoints for PgTarget {
 
     fn read(&self, claims: &[Claim]) -> Result<Vec<Option<Standing>>, WriteError> {
         self.ask(async |connection| checkpoint::read(connection, claims).await)
+    }
+}
+
+impl Encoder for RowEncoder {
+    fn layout(&self, row: &Row<'_>) -> Layout {
+        self.absent(row)
+    }
+
+    fn encode(
+        &mut self,
+        record: &Record<'_>,
+        row: &Row<'_>,
+        layout: Layout,
+        out: &mut Vec<u8>,
+    ) -> Result<(), Rejection> {
+        if self.columns_for(layout).next().is_none() {
+            // COPY has no way to say "a row of defaults".
+            let message = "the record has none of the table's fields";
+            return Err(Rejection::record(Reason::MissingValue, message));
+        }
+        // The inherent method of the same name.
+        RowEncoder::encode(self, record, row, layout, out)
     }
 }
