@@ -252,6 +252,40 @@ impl Batch {
         self.add_dead_letter(letter);
     }
 
+    /// Takes rows out of segment `segment` and keeps their records as dead letters. `rows` are their
+    /// places, in order, with their encoded bytes.
+    pub fn set_aside(&mut self, segment: usize, rows: Vec<(usize, Range<usize>, Rejection)>) {
+        let Some(segment) = self.segments.get_mut(segment).filter(|_| !rows.is_empty()) else {
+            return;
+        };
+        let (mut kept, mut read) = (0, 0);
+        for (_, range, _) in &rows {
+            segment.bytes.copy_within(read..range.start, kept);
+            kept += range.start - read;
+            read = range.end;
+        }
+        segment.bytes.drain(kept..read);
+        let mut letters = Vec::with_capacity(rows.len());
+        let (mut row, mut next) = (0, rows.into_iter().peekable());
+        segment.origins.retain(|place| {
+            let is_aside = next.peek().is_some_and(|(aside, ..)| *aside == row);
+            row += 1;
+            if let Some((.., rejection)) = next.next_if(|_| is_aside) {
+                letters.push((*place, rejection));
+            }
+            !is_aside
+        });
+        segment.rows -= letters.len() as u32;
+        for (place, rejection) in letters {
+            let original = self.originals.get(place as usize..).and_then(Original::read);
+            if let Some((original, _)) = original {
+                let mut letter = DeadLetter::of_original(&original, rejection, "");
+                letter.sqlstate = None;
+                self.add_dead_letter(letter);
+            }
+        }
+    }
+
     /// Takes its rows out, and gives the records behind them; the rest of the batch stays.
     pub fn take_back(&mut self) -> Unencoded {
         let mut places = Vec::new();
@@ -393,6 +427,24 @@ mod tests {
         // The rows behind it still point at their own records.
         batch.refuse(0, 1, 2..4, "23505", "duplicate");
         assert_eq!(batch.dead_letters[1].offset, 2);
+    }
+
+    #[test]
+    fn rows_that_are_set_aside_leave_the_others_with_their_own_records() {
+        let mut batch = Batch::new(0);
+        for (offset, value) in [(0, b"aa"), (1, b"bb"), (2, b"cc"), (3, b"dd"), (4, b"ee")] {
+            push(&mut batch, &record(offset, value), 0);
+        }
+        let rejection = Rejection::record(Reason::NoPartition, "late");
+        let aside = |row: usize| (row, row * 2..row * 2 + 2, rejection.clone());
+        batch.set_aside(0, vec![aside(0), aside(2), aside(3)]);
+        assert_eq!((batch.segments[0].bytes.as_slice(), batch.rows()), (&b"bbee"[..], 2));
+        let offsets: Vec<i64> = batch.dead_letters.iter().map(|letter| letter.offset).collect();
+        assert_eq!(offsets, [0, 2, 3]);
+        assert_eq!(batch.dead_letters[0].sqlstate, None);
+        let kept = batch.take_back();
+        assert_eq!(kept.originals().map(|o| o.offset).collect::<Vec<_>>(), [1, 4]);
+        assert_eq!((batch.rows(), batch.encoded_bytes(), batch.dead_letters.len()), (0, 0, 3));
     }
 
     #[test]

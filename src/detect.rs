@@ -2,7 +2,7 @@
 //!
 //! The types are the narrowest that lose nothing of what the sample shows: integers become bigint
 //! (numeric beyond it), decimals numeric, texts that all read as a uuid, a date or a time with zone
-//! that type, nested values jsonb. A later record that does not fit becomes a dead letter.
+//! that type, lists of such values an array, other nested values jsonb. A later record that does not fit becomes a dead letter.
 
 use std::collections::BTreeMap;
 
@@ -32,6 +32,20 @@ enum Kind {
     Timestamptz,
     Text,
     Jsonb,
+    /// A list of such values; `None` while it has been empty.
+    Array(Option<Scalar>),
+}
+
+/// What a list may hold to be an array.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Scalar {
+    Boolean,
+    Bigint,
+    Numeric,
+    Uuid,
+    Date,
+    Timestamptz,
+    Text,
 }
 
 impl Kind {
@@ -44,8 +58,29 @@ impl Kind {
             Self::Date => "date",
             Self::Timestamptz => "timestamptz",
             Self::Text => "text",
-            Self::Jsonb => "jsonb",
+            Self::Jsonb | Self::Array(None) => "jsonb",
+            Self::Array(Some(Scalar::Boolean)) => "boolean[]",
+            Self::Array(Some(Scalar::Bigint)) => "bigint[]",
+            Self::Array(Some(Scalar::Numeric)) => "numeric[]",
+            Self::Array(Some(Scalar::Uuid)) => "uuid[]",
+            Self::Array(Some(Scalar::Date)) => "date[]",
+            Self::Array(Some(Scalar::Timestamptz)) => "timestamptz[]",
+            Self::Array(Some(Scalar::Text)) => "text[]",
         }
+    }
+
+    /// A list of values of this kind: an array, if it can be one.
+    fn array_of(self) -> Self {
+        Self::Array(Some(match self {
+            Self::Boolean => Scalar::Boolean,
+            Self::Bigint => Scalar::Bigint,
+            Self::Numeric => Scalar::Numeric,
+            Self::Uuid => Scalar::Uuid,
+            Self::Date => Scalar::Date,
+            Self::Timestamptz => Scalar::Timestamptz,
+            Self::Text => Scalar::Text,
+            Self::Jsonb | Self::Array(_) => return Self::Jsonb,
+        }))
     }
 
     /// The kind that takes the values of both.
@@ -56,7 +91,27 @@ impl Kind {
             (a, b) if a == b => a,
             (Self::Bigint, Self::Numeric) | (Self::Numeric, Self::Bigint) => Self::Numeric,
             (a, b) if text_like(a) && text_like(b) => Self::Text,
+            (Self::Array(None), Self::Array(some)) | (Self::Array(some), Self::Array(None)) => {
+                Self::Array(some)
+            }
+            (Self::Array(Some(a)), Self::Array(Some(b))) => {
+                Self::array_of(a.kind().widen(b.kind()))
+            }
             _ => Self::Jsonb,
+        }
+    }
+}
+
+impl Scalar {
+    fn kind(self) -> Kind {
+        match self {
+            Self::Boolean => Kind::Boolean,
+            Self::Bigint => Kind::Bigint,
+            Self::Numeric => Kind::Numeric,
+            Self::Uuid => Kind::Uuid,
+            Self::Date => Kind::Date,
+            Self::Timestamptz => Kind::Timestamptz,
+            Self::Text => Kind::Text,
         }
     }
 }
@@ -164,10 +219,18 @@ fn kind_of(value: &str) -> Option<Kind> {
         b'n' => None,
         b't' | b'f' => Some(Kind::Boolean),
         b'"' => Some(text_kind(serde_json::from_str::<String>(value).unwrap_or_default().as_str())),
-        b'{' | b'[' => Some(Kind::Jsonb),
+        b'{' => Some(Kind::Jsonb),
+        b'[' => Some(list_kind(value)),
         _ if value.parse::<i64>().is_ok() => Some(Kind::Bigint),
         _ => Some(Kind::Numeric),
     }
+}
+
+/// Lists with nulls alone show no kind.
+fn list_kind(value: &str) -> Kind {
+    let elements = serde_json::from_str::<Vec<&RawValue>>(value).unwrap_or_default();
+    let kinds = elements.iter().filter_map(|element| kind_of(element.get()));
+    kinds.reduce(Kind::widen).map_or(Kind::Array(None), Kind::array_of)
 }
 
 fn text_kind(text: &str) -> Kind {
@@ -234,5 +297,18 @@ mod tests {
         assert_eq!(one(&["\"2026-01-02\"", "\"soon\""]), "text");
         assert_eq!(one(&["{\"x\":1}"]), "jsonb");
         assert_eq!(one(&["1", "\"one\""]), "jsonb");
+    }
+
+    #[test]
+    fn a_list_of_scalars_is_an_array_and_any_other_is_jsonb() {
+        assert_eq!(one(&["[]", "[1,null]", "[]"]), "bigint[]");
+        assert_eq!(one(&["[1]", "[2.5]"]), "numeric[]");
+        assert_eq!(one(&["[true,false]"]), "boolean[]");
+        assert_eq!(one(&["[\"2026-01-02\"]", "[\"soon\"]"]), "text[]");
+        for list in ["[]", "[null]", "[[1]]", "[1,\"a\"]", "[{\"a\":1}]"] {
+            assert_eq!(one(&[list]), "jsonb", "{list}");
+        }
+        assert_eq!(one(&["[1]", "1"]), "jsonb");
+        assert_eq!(one(&["[1]", "[\"a\"]"]), "jsonb");
     }
 }

@@ -284,6 +284,11 @@ impl Engine {
         let mut threads = Vec::new();
         for (name, feed) in feeds {
             self.context.status.add_sink(name, Arc::clone(&feed.status));
+            if feed.sink.is_tended() {
+                let sink = Arc::clone(&feed.sink);
+                let thread = format!("tend-{name}");
+                threads.push(self.context.watchdog.spawn(&thread, move |heart| sink.tend(heart))?);
+            }
             threads.extend(WriterThread::spawn_all(
                 feed.sink.as_ref(),
                 name,

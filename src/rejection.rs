@@ -27,13 +27,15 @@ pub enum Reason {
     Filter,
     /// A field for which the target has no place.
     UnknownField,
+    /// No partition of the table holds the row's time, and none is made for it.
+    NoPartition,
     /// Postgres refused the row (a constraint, a trigger).
     Refused,
 }
 
 impl Reason {
     /// Every reason, for the metrics.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Malformed,
         Self::Tombstone,
         Self::WrongType,
@@ -45,6 +47,7 @@ impl Reason {
         Self::Unsupported,
         Self::Filter,
         Self::UnknownField,
+        Self::NoPartition,
         Self::Refused,
     ];
 
@@ -62,6 +65,7 @@ impl Reason {
             Self::Unsupported => "unsupported",
             Self::Filter => "filter",
             Self::UnknownField => "unknown_field",
+            Self::NoPartition => "no_partition",
             Self::Refused => "refused",
         }
     }

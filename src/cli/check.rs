@@ -10,16 +10,18 @@ use crate::{
         Config, DeadLetters, KafkaSource as KafkaConfig, OnMissingTable, Route, Sink, Source,
         Target,
     },
+    detect::Sample,
     error::Error,
     memory::Memory,
     shutdown::Shutdown,
-    sink::postgres::{PostgresSink, catalog},
-    source::{Source as _, kafka::KafkaSource},
+    sink::postgres::{PostgresSink, catalog, ddl},
+    source::{Source as _, kafka::KafkaSource, ndjson::NdjsonSource},
     topics,
 };
 
 /// Long enough for a slow answer, short enough to wait for.
 const PATIENCE: Duration = Duration::from_secs(5);
+const SAMPLE_RECORDS: usize = 1000;
 
 pub(super) fn run(arguments: &ConfigArgs) -> Result<(), Error> {
     let config = arguments.load()?;
@@ -141,24 +143,55 @@ fn check_targets(config: &Config, findings: &mut Findings) -> Result<(), Error> 
             let handle = runtime.handle().clone();
             let result =
                 PostgresSink::new(&target.sink, postgres, handle, Shutdown::default(), PATIENCE)
-                    .and_then(|sink| check_table(&sink, target));
+                    .and_then(|sink| check_table(&sink, config, route, target));
             findings.add(&what, result);
         }
     }
     Ok(())
 }
 
-fn check_table(sink: &PostgresSink, target: &Target) -> Result<String, Error> {
+fn check_table(
+    sink: &PostgresSink,
+    config: &Config,
+    route: &Route,
+    target: &Target,
+) -> Result<String, Error> {
     let Some(name) = &target.table else { return Ok(String::new()) };
     match sink.table(name)? {
         Some(table) => {
             let (columns, fields) = sink.check(&table, target)?;
             Ok(format!("{}, {columns} columns fed from {fields} fields", table.display()))
         }
-        None if target.on_missing_table == OnMissingTable::Create => Ok(format!(
-            "{} is missing and will be made from the records",
-            catalog::quoted_name(name)
-        )),
+        None if target.on_missing_table == OnMissingTable::Create => {
+            let shown = catalog::quoted_name(name);
+            match sample(config, route) {
+                Ok(samples) => {
+                    let sql = ddl::plan(target, &samples)?.join("\n");
+                    Ok(format!("{shown} is missing, and would be made so:\n{sql}"))
+                }
+                Err(error) => Ok(format!("{shown} is missing, and cannot be foretold: {error}")),
+            }
+        }
         None => Err(sink.missing(name)),
+    }
+}
+
+/// Records of a route, if there are some soon.
+fn sample(config: &Config, route: &Route) -> Result<Vec<Sample>, Error> {
+    let shutdown = Shutdown::default();
+    match &config.sources[&route.source] {
+        Source::Kafka(kafka) => {
+            let memory = Arc::new(Memory::new(config.memory.budget, config.batch.bytes));
+            let waiting = shutdown.clone();
+            std::thread::spawn(move || {
+                std::thread::sleep(PATIENCE);
+                waiting.request();
+            });
+            KafkaSource::new(&route.source, kafka.clone(), memory, shutdown, PATIENCE)
+                .sample(&route.topics, SAMPLE_RECORDS)
+        }
+        Source::Ndjson(file) => {
+            NdjsonSource::new(&route.source, &file.path).sample(&route.topics, SAMPLE_RECORDS)
+        }
     }
 }

@@ -70,7 +70,7 @@ pub(super) fn run(arguments: &InitArgs) -> Result<(), Error> {
         }
         None => TableName { schema: None, name },
     };
-    let sql = ddl::create_table(&table, &fields, &BTreeMap::new())?;
+    let sql = ddl::create_table(&table, &fields, &BTreeMap::new(), None)?;
     if arguments.ddl {
         println!("{sql}");
     } else {

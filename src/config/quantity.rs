@@ -13,14 +13,15 @@ const SIZES: [(&str, u64); 8] = [
     ("", 1),
 ];
 
-const DURATIONS_MS: [(&str, u64); 4] = [("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)];
+const DURATIONS_MS: [(&str, u64); 5] =
+    [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)];
 
 /// Reads `64KiB`, `4MiB`, `1GB` or a number of bytes; the case of the unit does not matter.
 pub(super) fn parse_size(text: &str) -> Option<usize> {
     usize::try_from(parse(text, &SIZES)?).ok()
 }
 
-/// Reads `100ms`, `5s`, `2m` or `1h`.
+/// Reads `100ms`, `5s`, `2m`, `1h` or `30d`.
 pub(crate) fn parse_duration(text: &str) -> Option<Duration> {
     parse(text, &DURATIONS_MS).map(Duration::from_millis)
 }

@@ -7,6 +7,7 @@ use super::{
     error::suggestion,
     feed::{self, ColumnFeed},
     growth::{self, Growth},
+    partitions::{self, Partitions},
     reader::{Entry, Table},
     route::read_topic,
     sink::Sink,
@@ -30,6 +31,8 @@ pub struct Target {
     pub on_missing_table: OnMissingTable,
     /// What becomes of fields and values for which the table has no place. Postgres only.
     pub growth: Growth,
+    /// The partitions by time that are made and removed. Postgres only; default: none.
+    pub partitions: Option<Partitions>,
     /// Where records go that cannot become rows. Postgres only; default: its table.
     pub dead_letters: DeadLetters,
     /// `where`: an expression in CEL; records for which it is false are passed over. Default: all are
@@ -53,6 +56,7 @@ impl Target {
             delivery: Delivery::ExactlyOnce,
             on_missing_table: OnMissingTable::Fail,
             growth: Growth::default(),
+            partitions: None,
             dead_letters: DeadLetters::Table,
             filter: None,
             matching: Matching::Exact,
@@ -132,6 +136,7 @@ pub(super) fn read(entry: Entry<'_>, ends: &Ends) -> Option<Target> {
             write::read(&mut table);
             postgres_keys(&mut table);
             growth::keys(&mut table);
+            table.take("partitions");
             None
         }
     };
@@ -191,11 +196,13 @@ fn postgres(table: &mut Table<'_>) -> Option<Target> {
     });
     let mut columns = columns.collect();
     let growth = growth::read(table, &mut columns);
+    let partitions = table.take("partitions").and_then(partitions::read);
     Some(Target {
         sink: String::new(),
         matching: matching.unwrap_or_default(),
         columns,
         growth,
+        partitions,
         filter: None,
         table: Some(name?),
         write,
@@ -209,7 +216,7 @@ fn other(table: &mut Table<'_>) -> Target {
     write::read_append(table);
     let [name, delivery, missing, dead_letters, matching, columns] = postgres_keys(table);
     let keys = [name, missing, dead_letters, matching, columns].into_iter();
-    for entry in keys.chain(growth::keys(table)).flatten() {
+    for entry in keys.chain(growth::keys(table)).chain([table.take("partitions")]).flatten() {
         entry.fail("only a postgres sink has this key; remove it");
     }
     if let Some(entry) = delivery
@@ -224,6 +231,7 @@ fn other(table: &mut Table<'_>) -> Target {
         delivery: Delivery::AtLeastOnce,
         on_missing_table: OnMissingTable::Fail,
         growth: Growth::default(),
+        partitions: None,
         dead_letters: DeadLetters::Table,
         matching: Matching::Exact,
         columns: BTreeMap::new(),

@@ -105,6 +105,14 @@ pub trait Sink: Send + Sync + 'static {
         1
     }
 
+    /// Whether there is work to do beside the rows, now that the targets are open.
+    fn is_tended(&self) -> bool {
+        false
+    }
+
+    /// Does that work, on a thread of its own, until the end is asked for.
+    fn tend(&self, _heart: &Heart) {}
+
     /// A writer for one thread of the pool.
     fn writer(&self, status: Arc<SinkStatus>) -> Box<dyn Writer>;
 }

@@ -12,4 +12,5 @@ mod letters;
 #[path = "../integration/support/mod.rs"]
 #[allow(dead_code, unused_imports)]
 mod support;
+mod tables;
 mod watchdog;

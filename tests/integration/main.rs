@@ -23,6 +23,7 @@ mod membership;
 mod merge_models;
 mod merges;
 mod outages;
+mod partitions;
 mod positions;
 mod readback;
 mod rebalance;

@@ -236,7 +236,7 @@ fn a_missing_table_is_made_from_what_the_records_show() {
         ["price", "numeric"],
         ["name", "text"],
         ["at", "timestamp with time zone"],
-        ["tags", "jsonb"],
+        ["tags", "ARRAY"],
         ["ok", "boolean"],
         ["day", "date"],
         ["u", "uuid"],

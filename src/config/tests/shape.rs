@@ -71,6 +71,7 @@ fn a_route_arrives_with_its_targets() {
         delivery: Delivery::AtLeastOnce,
         on_missing_table: OnMissingTable::Fail,
         growth: Growth::default(),
+        partitions: None,
         dead_letters: DeadLetters::Table,
         matching: Matching::Exact,
         columns: BTreeMap::new(),

@@ -7,8 +7,8 @@ use super::{
     column::{EpochUnit, Metadata},
 };
 use crate::{
-    config::{ColumnFeed, Constant, TableName},
-    detect::DetectedField,
+    config::{ColumnFeed, Constant, Partitions, TableName, Target},
+    detect::{self, DetectedField, Sample},
     error::Error,
     selector::Selector,
 };
@@ -60,6 +60,17 @@ COMMENT ON TABLE tidegate.checkpoints IS 'Next offset of each lane; moved in the
 COMMENT ON TABLE tidegate.dead_letters IS 'Records that could not become rows, with their bytes and the reason';
 "#;
 
+/// The statements that make the missing table of a target, by what the samples show.
+///
+/// # Errors
+/// When they do not show enough.
+pub fn plan(target: &Target, samples: &[Sample]) -> Result<Vec<String>, Error> {
+    let Some(table) = &target.table else { return Ok(Vec::new()) };
+    let fields = detect::detect(samples);
+    let sql = create_table(table, &fields, &target.columns, target.partitions.as_ref())?;
+    Ok(vec![sql])
+}
+
 /// The table that fits the detected fields, with the columns that are configured: metadata have a
 /// type of their own, and a column that is fed from a field of another name takes that field's
 /// place and type.
@@ -70,8 +81,13 @@ pub fn create_table(
     table: &TableName,
     fields: &[DetectedField],
     configured: &BTreeMap<String, ColumnFeed>,
+    partitions: Option<&Partitions>,
 ) -> Result<String, Error> {
     let columns = columns(fields, configured)?;
+    let partitioning = match partitions {
+        Some(partitions) => partitioning(partitions, &columns)?,
+        None => String::new(),
+    };
     let columns: Vec<String> = columns
         .iter()
         .map(|(name, sql_type)| format!("    {} {sql_type}", quote_identifier(name)))
@@ -83,7 +99,32 @@ pub fn create_table(
              objects?); create it by hand"
         )));
     }
-    Ok(format!("CREATE TABLE IF NOT EXISTS {table} (\n{}\n);", columns.join(",\n")))
+    Ok(format!("CREATE TABLE IF NOT EXISTS {table} (\n{}\n){partitioning};", columns.join(",\n")))
+}
+
+/// How a missing table is partitioned.
+fn partitioning(
+    partitions: &Partitions,
+    columns: &[(&str, &'static str)],
+) -> Result<String, Error> {
+    let Some(name) = &partitions.column else {
+        return Err(Error::config(
+            "the table is missing, and `partitions` does not tell its column; add `column`",
+        ));
+    };
+    let column = columns.iter().find(|(column, _)| column == name);
+    match column {
+        Some((_, "timestamptz" | "timestamp" | "date")) => {
+            Ok(format!(" PARTITION BY RANGE ({})", quote_identifier(name)))
+        }
+        Some((_, sql_type)) => Err(Error::config(format!(
+            "partitions.column: {name} would be {sql_type} by what the records show; expected a \
+             timestamptz, timestamp or date (a number needs an `epoch` under `columns`)"
+        ))),
+        None => Err(Error::config(format!(
+            "partitions.column: no sampled record shows a field for the column {name}"
+        ))),
+    }
 }
 
 /// Columns for fields that a table does not have yet.
@@ -240,7 +281,7 @@ mod tests {
     ) -> Result<String, Error> {
         let table = TableName { schema: Some("shop".to_owned()), name: "orders".to_owned() };
         let configured = configured.iter().map(|(c, feed)| ((*c).to_owned(), feed.clone()));
-        create_table(&table, fields, &configured.collect())
+        create_table(&table, fields, &configured.collect(), None)
     }
 
     #[test]

@@ -6,11 +6,11 @@ use std::sync::Arc;
 use super::{
     catalog::Table,
     column::{Column, ColumnType, Feed},
-    encode::{self, RowEncoder},
+    encode,
 };
 use crate::{
     batch::Layout,
-    config::{Growth, OnOutOfRange, OnTombstone, OnUnknownField},
+    config::{Growth, OnOutOfRange, OnUnknownField},
     detect,
     record::Record,
     rejection::{Reason, Rejection},
@@ -23,27 +23,23 @@ const SHOWN_FIELDS: usize = 5;
 /// The longest `varchar(n)` that Postgres has (MaxAttrSize).
 const VARCHAR_MAX: u32 = 10_485_760;
 
-/// Encodes rows for the columns of one table.
+/// An encoder for a table that may change, or whose target wants no unknown fields.
 pub(super) struct PgEncoder {
-    pub(super) rows: RowEncoder,
+    pub(super) rows: Box<dyn Encoder>,
+    pub(super) columns: Vec<Column>,
     pub(super) table: Arc<Table>,
     pub(super) growth: Growth,
     /// Where a row has the fields that no column takes, if they matter.
     pub(super) unknown: Option<usize>,
-    /// Of rows that are not merged.
-    pub(super) on_tombstone: OnTombstone,
 }
 
 impl Encoder for PgEncoder {
     fn on_delete(&self) -> OnDelete {
-        match self.on_tombstone {
-            OnTombstone::DeadLetter => OnDelete::DeadLetter,
-            OnTombstone::Ignore => OnDelete::Ignore,
-        }
+        self.rows.on_delete()
     }
 
     fn layout(&self, row: &Row<'_>) -> Layout {
-        self.rows.absent(row)
+        self.rows.layout(row)
     }
 
     fn encode(
@@ -55,11 +51,6 @@ impl Encoder for PgEncoder {
     ) -> Result<(), Rejection> {
         if let Some(Value::Nested(unknown)) = self.unknown.map(|place| row.get(place)) {
             self.check_unknown(unknown)?;
-        }
-        if self.rows.columns_for(layout).next().is_none() {
-            // COPY has no way to say "a row of defaults".
-            let message = "the record has none of the table's fields";
-            return Err(Rejection::record(Reason::MissingValue, message));
         }
         self.rows.encode(record, row, layout, out)
     }
@@ -73,12 +64,13 @@ impl Encoder for PgEncoder {
                 if self.growth.on_unknown_field == OnUnknownField::AddColumn =>
             {
                 let Value::Nested(unknown) = row.get(self.unknown?) else { return None };
-                Some(Wish::Columns(detect::columns(unknown)))
+                let columns = detect::columns(unknown);
+                (!columns.is_empty()).then_some(Wish::Columns(columns))
             }
             (Reason::OutOfRange | Reason::WrongType, Some(name))
                 if self.growth.on_out_of_range == OnOutOfRange::Widen =>
             {
-                let column = self.rows.columns().find(|column| column.name == *name)?;
+                let column = self.columns.iter().find(|column| column.name == *name)?;
                 let Feed::Field(field) = column.feed else { return None };
                 let shown = self.table.columns.iter().find(|shown| shown.name == *name)?;
                 let sql_type = wider(column, &shown.type_name, row.get(field))?;

@@ -22,6 +22,7 @@ use tokio_postgres::{Row, types::ToSql};
 use super::{
     Shared, catalog, checkpoint, connect,
     merge::Superseded,
+    partitions,
     session::Session,
     sqlstate::{Fault, PgError},
     table::PgTarget,
@@ -159,7 +160,10 @@ impl PostgresWriter {
             if open.is_empty() {
                 return Ok(());
             }
+            self.make_partitions(target, &mut open).await?;
+            heart.beat();
             match self.attempt(target, &mut open).await {
+                Err(error) if partitions::is_missing(&error) && self.look_again(target).await? => {}
                 // One batch at a time: the rows at fault are looked for in their own.
                 Err(error) if error.fault == Fault::Row => {
                     for flushed in open {
@@ -172,6 +176,32 @@ impl PostgresWriter {
                 result => result?,
             }
         }
+    }
+
+    /// Makes the partitions that the rows need, before anything is copied.
+    async fn make_partitions(
+        &mut self,
+        target: &PgTarget,
+        batches: &mut [&mut Flushed],
+    ) -> Result<(), PgError> {
+        let Some(partitions) = &target.growth.partitions else { return Ok(()) };
+        let wanted = partitions.sort(target, batches);
+        if wanted.is_empty() {
+            return Ok(());
+        }
+        let session = self.session().await?;
+        let made = partitions.make(&session, &target.table, &wanted).await;
+        self.give_back(session, made.is_ok());
+        made
+    }
+
+    /// Whether the partitions are others than they were: somebody has detached one.
+    async fn look_again(&mut self, target: &PgTarget) -> Result<bool, PgError> {
+        let Some(partitions) = &target.growth.partitions else { return Ok(false) };
+        let session = self.session().await?;
+        let looked = partitions.look(&session, &target.table).await;
+        self.give_back(session, looked.is_ok());
+        looked
     }
 
     /// One transaction for all of `batches`. When it has happened, each has its outcome; when a lane

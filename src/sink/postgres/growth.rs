@@ -18,13 +18,13 @@ use std::{
 use deadpool_postgres::Object;
 
 use super::{
-    Shared, catalog, connect, ddl,
-    merge::Facts,
+    Shared, catalog, connect, ddl, look,
+    partitions::Partitions,
     sqlstate::{Fault, PgError},
     table::PgTarget,
 };
 use crate::{
-    config::{self, WriteMode},
+    config,
     error::{Error, ErrorKind},
     failpoint::failpoint,
     sink::{Adapted, TargetId, Wish, WriteError},
@@ -54,6 +54,7 @@ const COLUMNS_SQL: &str = "\
 pub(super) struct Growth {
     pub(super) target: config::Target,
     pub(super) topic: Option<Arc<DeadLetterTopic>>,
+    pub(super) partitions: Option<Partitions>,
     /// Held while the table is being changed.
     newest: Mutex<TargetId>,
     /// Columns that this process has added.
@@ -63,10 +64,15 @@ pub(super) struct Growth {
 }
 
 impl Growth {
-    pub(super) fn new(target: &config::Target, topic: Option<Arc<DeadLetterTopic>>) -> Arc<Self> {
+    pub(super) fn new(
+        target: &config::Target,
+        topic: Option<Arc<DeadLetterTopic>>,
+        partitions: Option<Partitions>,
+    ) -> Arc<Self> {
         Arc::new(Self {
             target: target.clone(),
             topic,
+            partitions,
             newest: Mutex::new(TargetId(0)),
             added: AtomicUsize::new(0),
             refusals: Mutex::default(),
@@ -157,21 +163,13 @@ impl PgTarget {
             Change::Made(added) => growth.added.fetch_add(added, Relaxed),
         };
         let name = self.table.config_name();
-        let table = self.ask_changing(go_on, async |client| catalog::read(client, &name).await)?;
-        let Some(table) = table.transpose().map_err(WriteError::Halt)? else {
+        let seen = self
+            .ask_changing(go_on, async |client| look::look(client, &name, &growth.target).await)?;
+        let Some(seen) = seen.transpose()? else {
             let message = format!("the table {} is gone", self.table.display());
-            return Err(WriteError::Halt(Error::config(message)));
+            return Err(Error::config(message).into());
         };
-        let facts = match growth.target.write.mode {
-            WriteMode::Append => None,
-            WriteMode::Upsert | WriteMode::Mirror => {
-                let asked = async |client: &mut Object| Facts::read(client, table.oid).await;
-                Some(self.ask_changing(go_on, asked)?)
-            }
-        };
-        let opened = shared.open(table, growth, facts.as_ref(), |oid, columns| {
-            self.ask_changing(go_on, async |client| catalog::types(client, oid, columns).await)
-        })?;
+        let opened = shared.open(seen, growth)?;
         *newest = opened.id;
         Ok(Adapted::To(opened))
     }

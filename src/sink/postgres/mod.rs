@@ -10,13 +10,16 @@ pub mod encode;
 mod fit;
 mod flush;
 mod growth;
+mod look;
 pub mod mapping;
 mod merge;
+mod partitions;
 pub(crate) mod preview;
 mod row_fault;
 mod session;
 pub mod sqlstate;
 mod table;
+mod tend;
 mod type_tree;
 
 use std::{
@@ -30,19 +33,20 @@ use tokio::runtime::Handle;
 use self::{
     flush::PostgresWriter,
     growth::Growth,
-    mapping::Mapping,
-    merge::{Facts, Merge},
+    look::Seen,
+    partitions::Partitions,
     sqlstate::{Fault, PgError},
     table::PgTarget,
 };
 use super::{Sink, Target, TargetId, Writer};
 use crate::{
-    config::{self, Delivery, OnMissingTable, TableName, Write, WriteMode},
-    detect::{self, Sample},
+    config::{self, Delivery, OnMissingTable, TableName},
+    detect::Sample,
     error::{Error, ErrorKind},
     shutdown::Shutdown,
     source::kafka::DeadLetterTopic,
     status::SinkStatus,
+    watchdog::Heart,
 };
 
 const START_PAUSE: Duration = Duration::from_millis(500);
@@ -63,19 +67,11 @@ impl Shared {
         self.targets.lock().unwrap_or_else(PoisonError::into_inner).get(id.0).cloned()
     }
 
-    /// A target for the table as it is now.
-    fn open<E: From<Error>>(
-        self: &Arc<Self>,
-        table: catalog::Table,
-        growth: &Arc<Growth>,
-        facts: Option<&Facts>,
-        types: impl FnOnce(u32, &[&str]) -> Result<String, E>,
-    ) -> Result<Arc<PgTarget>, E> {
-        let mut opened = PgTarget::new(table, growth, facts, Arc::clone(self), types)?;
-        // The writers look here: nobody may wait for the database meanwhile.
+    /// A target for the table as it was seen.
+    fn open(self: &Arc<Self>, seen: Seen, growth: &Arc<Growth>) -> Result<Arc<PgTarget>, Error> {
         let mut targets = self.targets.lock().unwrap_or_else(PoisonError::into_inner);
-        opened.id = TargetId(targets.len());
-        let opened = Arc::new(opened);
+        let id = TargetId(targets.len());
+        let opened = Arc::new(PgTarget::new(id, seen, growth, Arc::clone(self))?);
         targets.push(Arc::clone(&opened));
         Ok(opened)
     }
@@ -163,14 +159,6 @@ impl PostgresSink {
         self.ask(async |client| catalog::read(client, name).await)?.transpose()
     }
 
-    /// What a merge into `table` has to know; nothing for rows that are appended.
-    fn merge_facts(&self, table: &catalog::Table, write: &Write) -> Result<Option<Facts>, Error> {
-        if write.mode == WriteMode::Append {
-            return Ok(None);
-        }
-        self.ask(async |client| Facts::read(client, table.oid).await).map(Some)
-    }
-
     /// Whether rows can be written into `table` as `target` says, as far as the catalog tells; and how
     /// many columns are fed from how many fields.
     ///
@@ -181,21 +169,20 @@ impl PostgresSink {
         table: &catalog::Table,
         target: &config::Target,
     ) -> Result<(usize, usize), Error> {
-        let facts = self.merge_facts(table, &target.write)?;
-        let Mapping { mut columns, selectors } = Mapping::new(table, target)?;
-        if let Some(facts) = &facts {
-            Merge::new(table, &target.write, facts, &mut columns)?;
-        }
-        Ok((columns.len(), selectors.len()))
+        let seen = self.ask(async |client| look::see(client, table.clone(), target).await)??;
+        Ok((seen.mapping.columns.len(), seen.mapping.selectors.len()))
+    }
+
+    fn look(&self, name: &TableName, target: &config::Target) -> Result<Option<Seen>, Error> {
+        self.ask(async |client| look::look(client, name, target).await)?.transpose()
     }
 
     fn create_table(
         &self,
-        table: &TableName,
         target: &config::Target,
         samples: &mut dyn FnMut() -> Result<Vec<Sample>, Error>,
     ) -> Result<(), Error> {
-        let sql = ddl::create_table(table, &detect::detect(&samples()?), &target.columns)?;
+        let sql = ddl::plan(target, &samples()?)?.join("\n");
         tracing::info!("creating a missing table from what the records show:\n{sql}");
         self.ask(async |client| {
             let failed = |error: tokio_postgres::Error| PgError::from_driver(&error);
@@ -240,35 +227,48 @@ impl Sink for PostgresSink {
         let Some(name) = &target.table else {
             return Err(Error::config(format!("sink {} needs a table", self.shared.name)));
         };
-        let table = match self.table(name)? {
-            Some(table) => table,
+        let seen = match self.look(name, target)? {
+            Some(seen) => seen,
             None if target.on_missing_table == OnMissingTable::Create => {
-                self.create_table(name, target, samples)?;
-                self.table(name)?.ok_or_else(|| self.missing(name))?
+                self.create_table(target, samples)?;
+                self.look(name, target)?.ok_or_else(|| self.missing(name))?
             }
             None => return Err(self.missing(name)),
         };
+        let table = &seen.table;
         // Dead letters are kept in both modes, checkpoints in one.
         self.ask(async |client| checkpoint::ensure_schema(client).await)?;
         self.ask(async |client| dead_letters::ensure_headers(client).await)?;
         if target.growth.alters() {
-            self.ask(async |client| growth::check_owner(client, &table).await)??;
+            self.ask(async |client| growth::check_owner(client, table).await)??;
         }
         if target.delivery == Delivery::AtLeastOnce {
             tracing::info!("table {}: at least once; a crash may double rows", table.display());
         }
-        let types = |oid: u32, columns: &[&str]| {
-            self.ask(async |client| catalog::types(client, oid, columns).await)
+        let partitions = match &target.partitions {
+            Some(config) => {
+                Some(self.ask(async |client| Partitions::open(client, table, config).await)??)
+            }
+            None => None,
         };
-        let facts = self.merge_facts(&table, &target.write)?;
-        let growth = Growth::new(target, topic);
-        let opened = self.shared.open(table, &growth, facts.as_ref(), types)?;
+        let growth = Growth::new(target, topic, partitions);
+        let opened = self.shared.open(seen, &growth)?;
         growth.set_newest(opened.id);
         Ok(opened)
     }
 
     fn writers(&self) -> usize {
         self.writers
+    }
+
+    fn is_tended(&self) -> bool {
+        let targets = self.shared.targets.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut partitions = targets.iter().filter_map(|target| target.growth.partitions.as_ref());
+        partitions.any(Partitions::expires)
+    }
+
+    fn tend(&self, heart: &Heart) {
+        tend::run(&self.shared, heart);
     }
 
     fn writer(&self, status: Arc<SinkStatus>) -> Box<dyn Writer> {

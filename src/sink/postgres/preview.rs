@@ -16,6 +16,7 @@ use super::{
     ddl,
     encode::{HEADER, TRAILER},
     growth::Growth,
+    look,
     sqlstate::PgError,
     table::PgTarget,
 };
@@ -30,7 +31,7 @@ use crate::{
     rejection::{Reason, Rejection},
     row::Row,
     selector::Selector,
-    sink::Target as _,
+    sink::{Target as _, TargetId},
 };
 
 /// What a target would do.
@@ -83,7 +84,7 @@ impl PostgresSink {
         let ddl = match self.table(name)? {
             Some(_) => None,
             None if target.on_missing_table == OnMissingTable::Create => {
-                Some(ddl::create_table(name, &fields, &target.columns)?)
+                Some(ddl::plan(target, samples)?.join("\n"))
             }
             None => return Err(self.missing(name)),
         };
@@ -91,7 +92,7 @@ impl PostgresSink {
         let (shown, create) = match &ddl {
             Some(_) => {
                 let shown = TableName { schema: Some("pg_temp".to_owned()), ..name.clone() };
-                let create = ddl::create_table(&shown, &fields, &target.columns)?;
+                let create = ddl::create_table(&shown, &fields, &target.columns, None)?;
                 (shown, Some(create))
             }
             None => (name.clone(), None),
@@ -127,10 +128,10 @@ impl PostgresSink {
         target: &config::Target,
         decode: &mut impl FnMut(&[Selector], &mut Show<'_>),
     ) -> Result<Result<Rows, Error>, PgError> {
-        let types = |_: u32, _: &[&str]| Ok(String::new());
-        let growth = Growth::new(target, None);
-        let opened = PgTarget::new(table.clone(), &growth, None, Arc::clone(&self.shared), types);
-        let opened: PgTarget = match opened {
+        let seen = look::see(client, table.clone(), target).await?;
+        let growth = Growth::new(target, None, None);
+        let open = |seen| PgTarget::new(TargetId(0), seen, &growth, Arc::clone(&self.shared));
+        let opened = match seen.and_then(open) {
             Ok(opened) => opened,
             Err(error) => return Ok(Err(error)),
         };

@@ -9,17 +9,22 @@ use super::{
     encode::{EncoderError, RowEncoder},
     fit::PgEncoder,
     growth::Growth,
+    look::Seen,
     mapping::Mapping,
-    merge::{Facts, Merge, MergeEncoder},
+    merge::{Merge, MergeEncoder},
     sqlstate::{Fault, PgError},
 };
 use crate::{
     batch::Layout,
+    config::OnTombstone,
     error::{Error, ErrorKind},
     lane::{Claim, LaneKey},
+    record::Record,
+    rejection::{Reason, Rejection},
+    row::Row,
     selector::Selector,
     sink::{
-        Adapted, Checkpoints, Claimant, Encoder, Found, Standing, Target, TargetId, Wish,
+        Adapted, Checkpoints, Claimant, Encoder, Found, OnDelete, Standing, Target, TargetId, Wish,
         WriteError,
     },
     source::kafka::DeadLetterTopic,
@@ -46,28 +51,22 @@ pub(crate) struct PgTarget {
 }
 
 impl PgTarget {
-    /// The table as it is now, without a number yet; `types` asks for the types of some of its columns.
-    pub(super) fn new<E: From<Error>>(
-        table: catalog::Table,
+    pub(super) fn new(
+        id: TargetId,
+        seen: Seen,
         growth: &Arc<Growth>,
-        facts: Option<&Facts>,
         shared: Arc<Shared>,
-        types: impl FnOnce(u32, &[&str]) -> Result<String, E>,
-    ) -> Result<Self, E> {
-        let target = &growth.target;
-        let Mapping { mut columns, mut selectors } = Mapping::new(&table, target)?;
-        let unknown = Mapping::unknown(&table, target);
+    ) -> Result<Self, Error> {
+        let Seen { table, mapping, merge, types } = seen;
+        let Mapping { columns, mut selectors } = mapping;
+        let unknown = Mapping::unknown(&table, &growth.target);
         selectors.extend(unknown.clone());
-        let merge = facts.map(|facts| Merge::new(&table, &target.write, facts, &mut columns));
-        let merge = merge.transpose()?;
         let layouts = encoder(&table, columns.clone())?;
-        let names: Vec<&str> = columns.iter().map(|column| column.name.as_str()).collect();
-        let types = types(table.oid, &names)?;
         let dead_letter_topic = growth.topic.clone();
         let (table, growth) = (Arc::new(table), Arc::clone(growth));
         let exactly_once = growth.target.delivery == crate::config::Delivery::ExactlyOnce;
         Ok(Self {
-            id: TargetId(0),
+            id,
             table,
             columns,
             selectors,
@@ -166,18 +165,25 @@ impl Target for PgTarget {
                 })?;
             }
         }
-        let place = |unknown| selectors.iter().position(|known| known == unknown);
-        let merged = columns.clone();
-        let rows = PgEncoder {
-            rows: encoder(&self.table, columns)?,
-            table: Arc::clone(&self.table),
-            growth: self.growth.target.growth,
-            unknown: self.unknown.as_ref().and_then(place),
+        let rows = AppendEncoder {
+            rows: encoder(&self.table, columns.clone())?,
             on_tombstone: self.growth.target.write.on_tombstone,
         };
-        let Some(merge) = &self.merge else { return Ok(Box::new(rows)) };
-        let encoder = MergeEncoder::new(merge, &merged, rows);
-        Ok(Box::new(encoder.map_err(|error| unfit(&self.table, &error))?))
+        let rows: Box<dyn Encoder> = match &self.merge {
+            None => Box::new(rows),
+            Some(merge) => {
+                let encoder = MergeEncoder::new(merge, &columns, rows);
+                Box::new(encoder.map_err(|error| unfit(&self.table, &error))?)
+            }
+        };
+        let growth = self.growth.target.growth;
+        if self.unknown.is_none() && !growth.alters() {
+            return Ok(rows);
+        }
+        let unknown = self.unknown.as_ref();
+        let unknown = unknown.and_then(|u| selectors.iter().position(|known| known == u));
+        let table = Arc::clone(&self.table);
+        Ok(Box::new(PgEncoder { rows, columns, table, growth, unknown }))
     }
 
     fn adapt(&self, wish: &Wish, go_on: &mut dyn FnMut() -> bool) -> Result<Adapted, WriteError> {
@@ -206,5 +212,39 @@ impl Checkpoints for PgTarget {
 
     fn read(&self, claims: &[Claim]) -> Result<Vec<Option<Standing>>, WriteError> {
         self.ask(async |connection| checkpoint::read(connection, claims).await)
+    }
+}
+
+/// Rows as the table has them.
+pub(super) struct AppendEncoder {
+    rows: RowEncoder,
+    on_tombstone: OnTombstone,
+}
+
+impl Encoder for AppendEncoder {
+    fn on_delete(&self) -> OnDelete {
+        match self.on_tombstone {
+            OnTombstone::DeadLetter => OnDelete::DeadLetter,
+            OnTombstone::Ignore => OnDelete::Ignore,
+        }
+    }
+
+    fn layout(&self, row: &Row<'_>) -> Layout {
+        self.rows.absent(row)
+    }
+
+    fn encode(
+        &mut self,
+        record: &Record<'_>,
+        row: &Row<'_>,
+        layout: Layout,
+        out: &mut Vec<u8>,
+    ) -> Result<(), Rejection> {
+        if self.rows.columns_for(layout).next().is_none() {
+            // COPY has no way to say "a row of defaults".
+            let message = "the record has none of the table's fields";
+            return Err(Rejection::record(Reason::MissingValue, message));
+        }
+        self.rows.encode(record, row, layout, out)
     }
 }

@@ -158,11 +158,6 @@ impl RowEncoder {
         Layout(bits)
     }
 
-    /// All columns, in order.
-    pub fn columns(&self) -> impl Iterator<Item = &Column> {
-        self.columns.iter().map(|c| &c.column)
-    }
-
     /// The columns that a COPY of rows with the set `absent` must name, in order.
     pub fn columns_for(&self, absent: Layout) -> impl Iterator<Item = &Column> {
         self.columns.iter().filter(move |c| c.absent_bit & absent.0 == 0).map(|c| &c.column)

@@ -9,18 +9,18 @@ use crate::{
     rejection::{Reason, Rejection},
     row::{Change, Row, Value},
     sink::{
-        Encoder, OnDelete, Wish,
+        Encoder, OnDelete,
         postgres::{
             column::{Column, Feed},
             encode::{self, EncoderError, RowEncoder},
-            fit::PgEncoder,
+            table::AppendEncoder,
         },
     },
 };
 
 /// Encodes rows for the staging table of a target.
 pub(crate) struct MergeEncoder {
-    rows: PgEncoder,
+    rows: AppendEncoder,
     /// Key and version of a row to be deleted.
     deletes: RowEncoder,
     /// The only column of the key, where a record's own key may stand for it.
@@ -38,7 +38,7 @@ impl MergeEncoder {
     pub(crate) fn new(
         merge: &Merge,
         columns: &[Column],
-        rows: PgEncoder,
+        rows: AppendEncoder,
     ) -> Result<Self, EncoderError> {
         let key_columns = columns.iter().take(merge.key.len());
         let version = columns.iter().find(|column| Some(&column.name) == merge.version.as_ref());
@@ -166,10 +166,6 @@ impl Encoder for MergeEncoder {
             Deletes::No => self.rows.on_delete(),
             Deletes::Remove | Deletes::Mark { .. } => OnDelete::Take,
         }
-    }
-
-    fn wish(&self, row: &Row<'_>, rejection: &Rejection) -> Option<Wish> {
-        self.rows.wish(row, rejection)
     }
 
     fn layout(&self, row: &Row<'_>) -> Layout {
