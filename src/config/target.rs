@@ -11,7 +11,8 @@ use super::{
     sink::Sink,
     table_name::{TableName, is_identifier},
 };
-use crate::filter::Filter;
+use crate::{filter::Filter, sink::postgres::column::OnNul};
+
 /// One place that a route writes to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Target {
@@ -30,6 +31,8 @@ pub struct Target {
     /// `where`: an expression in CEL; records for which it is false are passed over. Default: all are
     /// wanted.
     pub filter: Option<Filter>,
+    /// What becomes of U+0000 in texts and `jsonb`. Postgres only; default: `"dead_letter"`.
+    pub on_nul: OnNul,
     /// `match`: how a column finds the field of its name. Postgres only; default: `"exact"`.
     pub matching: Matching,
     /// What feeds which column. A column that is not named here takes the record's field of the
@@ -49,6 +52,7 @@ impl Target {
             on_missing_table: OnMissingTable::Fail,
             dead_letters: DeadLetters::Table,
             filter: None,
+            on_nul: OnNul::DeadLetter,
             matching: Matching::Exact,
             columns: BTreeMap::new(),
         }
@@ -116,6 +120,9 @@ const DELIVERIES: [(&str, Delivery); 2] =
 
 const MATCHINGS: [(&str, Matching); 2] = [("exact", Matching::Exact), ("loose", Matching::Loose)];
 
+const ON_NUL: [(&str, OnNul); 3] =
+    [("dead_letter", OnNul::DeadLetter), ("strip", OnNul::Strip), ("replace", OnNul::Replace)];
+
 const ON_MISSING_TABLE: [(&str, OnMissingTable); 2] =
     [("fail", OnMissingTable::Fail), ("create", OnMissingTable::Create)];
 
@@ -179,8 +186,8 @@ fn read_write_mode(table: &mut Table<'_>) -> Option<WriteMode> {
 }
 
 /// The keys that only a Postgres sink has.
-fn postgres_keys<'a>(table: &mut Table<'a>) -> [Option<Entry<'a>>; 6] {
-    ["table", "delivery", "on_missing_table", "dead_letters", "match", "columns"]
+fn postgres_keys<'a>(table: &mut Table<'a>) -> [Option<Entry<'a>>; 7] {
+    ["table", "delivery", "on_missing_table", "dead_letters", "on_nul", "match", "columns"]
         .map(|key| table.take(key))
 }
 
@@ -190,6 +197,7 @@ fn postgres(table: &mut Table<'_>) -> Option<Target> {
     let delivery = table.take("delivery").and_then(|entry| entry.choice(&DELIVERIES));
     let missing = table.take("on_missing_table").and_then(|e| e.choice(&ON_MISSING_TABLE));
     let dead_letters = table.take("dead_letters").and_then(read_dead_letters);
+    let on_nul = table.take("on_nul").and_then(|entry| entry.choice(&ON_NUL));
     let matching = table.take("match").and_then(|entry| entry.choice(&MATCHINGS));
     let columns = table.section("columns");
     let columns = columns.all().filter_map(|(column, entry)| {
@@ -200,6 +208,7 @@ fn postgres(table: &mut Table<'_>) -> Option<Target> {
     });
     Some(Target {
         sink: String::new(),
+        on_nul: on_nul.unwrap_or_default(),
         matching: matching.unwrap_or_default(),
         columns: columns.collect(),
         filter: None,
@@ -212,8 +221,8 @@ fn postgres(table: &mut Table<'_>) -> Option<Target> {
 }
 
 fn other(table: &mut Table<'_>) -> Target {
-    let [name, delivery, missing, dead_letters, matching, columns] = postgres_keys(table);
-    for entry in [name, missing, dead_letters, matching, columns].into_iter().flatten() {
+    let [name, delivery, missing, dead_letters, on_nul, matching, columns] = postgres_keys(table);
+    for entry in [name, missing, dead_letters, on_nul, matching, columns].into_iter().flatten() {
         entry.fail("only a postgres sink has this key; remove it");
     }
     if let Some(entry) = delivery
@@ -228,6 +237,7 @@ fn other(table: &mut Table<'_>) -> Target {
         delivery: Delivery::AtLeastOnce,
         on_missing_table: OnMissingTable::Fail,
         dead_letters: DeadLetters::Table,
+        on_nul: OnNul::DeadLetter,
         matching: Matching::Exact,
         columns: BTreeMap::new(),
         filter: None,
