@@ -22,7 +22,7 @@ use super::{
 };
 use crate::{
     batch::{Batch, Layout},
-    config::{self, OnMissingTable, TableName, WriteMode},
+    config::{self, OnMissingTable, TableName},
     detect,
     error::Error,
     filter::Filter,
@@ -146,7 +146,7 @@ impl PostgresSink {
             let place = format!("{}[{}]@{}", record.topic, record.partition, record.offset);
             let mut batch = Batch::new(record.offset);
             intake.take(&mut batch, record, row);
-            encoded.push((place, outcome(batch, target.write.mode)));
+            encoded.push((place, outcome(batch, opened.merge.is_some())));
         });
         let columns = describe(table, &opened);
         let rows = show_rows(client, table, &opened, encoded).await?;
@@ -155,23 +155,33 @@ impl PostgresSink {
 }
 
 /// What became of the only record of a batch.
-fn outcome(batch: Batch, mode: WriteMode) -> Encoded {
+fn outcome(batch: Batch, is_merged: bool) -> Encoded {
     let Batch { segments, mut dead_letters, .. } = batch;
     if let Some(letter) = dead_letters.pop() {
-        // The rows are shown as they would be appended.
-        if mode == WriteMode::Mirror && letter.rejection.reason == Reason::Tombstone {
-            return Encoded::Other(Shown::Delete);
-        }
         return Encoded::Other(Shown::DeadLetter(letter.rejection));
     }
     let segment = segments.into_iter().find(|segment| segment.rows > 0);
-    segment.map_or(Encoded::Other(Shown::Unwanted), |s| Encoded::Row(s.layout, s.bytes))
+    match segment {
+        None => Encoded::Other(Shown::Unwanted),
+        Some(segment) if segment.layout == Layout::DELETE => Encoded::Other(Shown::Delete),
+        Some(segment) if is_merged => Encoded::Row(segment.layout, without_order(segment.bytes)),
+        Some(segment) => Encoded::Row(segment.layout, segment.bytes),
+    }
 }
 
 struct Rows {
     asked: Vec<Selector>,
     columns: Vec<[String; 3]>,
     rows: Vec<(String, Shown)>,
+}
+
+/// A row for the staging table without the record's place, its last field.
+fn without_order(mut row: Vec<u8>) -> Vec<u8> {
+    row.truncate(row.len().saturating_sub(12));
+    if let Some(count) = row.first_chunk_mut::<2>() {
+        *count = u16::from_be_bytes(*count).saturating_sub(1).to_be_bytes();
+    }
+    row
 }
 
 /// Name, type and feed of each column of the table.
