@@ -248,7 +248,7 @@ impl Engine {
             config::Source::Kafka(config) => {
                 let own = self.config.routes.iter().filter(|route| route.source == name);
                 let patterns = own.flat_map(config::Route::patterns).collect();
-                let ours = topics::of_dead_letters(&self.config, name);
+                let ours = topics::of_dead_letters(&self.config);
                 Box::new(self.kafka_source(name, config).with_patterns(patterns, ours))
             }
             config::Source::Ndjson(config) => Box::new(NdjsonSource::new(name, &config.path)),

@@ -60,7 +60,8 @@ impl Filter {
     pub fn over(&self, selectors: &[Selector]) -> Self {
         let mut filter = self.clone();
         for (name, place) in &mut filter.variables {
-            let found = selectors.iter().position(|selector| selector.field() == Some(name));
+            let found =
+                selectors.iter().position(|selector| *selector == Selector::Field(name.clone()));
             *place = found.unwrap_or(usize::MAX);
         }
         filter
@@ -127,13 +128,34 @@ fn convert(value: Value<'_>) -> Result<Cel, String> {
             unescape(raw, &mut text).map_err(|_| "a string holds half a surrogate pair")?;
             string(&text)
         }
-        Value::Text { raw, escaped: false } | Value::Plain(raw) | Value::Bytes(raw) => string(raw),
+        Value::Text { raw, escaped: false }
+        | Value::Plain(raw)
+        | Value::Document(raw)
+        | Value::Bytes(raw) => string(raw),
         Value::Nested(json) => {
             let tree: serde_json::Value =
                 serde_json::from_slice(json).map_err(|error| error.to_string())?;
-            cel::to_value(tree).map_err(|error| error.to_string())?
+            tree_of(tree)
         }
     })
+}
+
+/// A nested value. Whole numbers are signed, as they are outside of it: CEL does not add the two kinds.
+fn tree_of(tree: serde_json::Value) -> Cel {
+    match tree {
+        serde_json::Value::Null => Cel::Null,
+        serde_json::Value::Bool(boolean) => Cel::Bool(boolean),
+        serde_json::Value::Number(text) => number(text.to_string().as_bytes()),
+        serde_json::Value::String(text) => Cel::String(Arc::new(text)),
+        serde_json::Value::Array(items) => {
+            Cel::List(Arc::new(items.into_iter().map(tree_of).collect()))
+        }
+        serde_json::Value::Object(members) => {
+            let members =
+                members.into_iter().map(|(name, value)| (Key::from(name), tree_of(value)));
+            members.collect::<HashMap<Key, Cel>>().into()
+        }
+    }
 }
 
 fn number(text: &[u8]) -> Cel {
@@ -198,7 +220,7 @@ mod tests {
 
     #[test]
     fn a_record_is_wanted_where_the_expression_is_true() {
-        let order = r#"{"status":"paid","amount":10.50,"items":[{"sku":"a"},{"sku":"b"}],"n":3,
+        let order = r#"{"status":"paid","amount":10.50,"items":[{"sku":"a"},{"sku":"b"}],"n":3,"order":{"n":4,"net":1.5},
                         "note":"caf\u00e9","gift":true,"none":null,"big":18446744073709551615}"#;
         for (filter, wanted) in [
             ("status == 'paid' && amount > 10", true),
@@ -206,6 +228,7 @@ mod tests {
             ("amount > 10.5", false),
             ("n == 3 && n < 3.5", true),
             ("items.exists(i, i.sku == 'b') && size(items) == 2", true),
+            ("order.n + n > 5 && order.n - 10 < 0 && order.net * 2.0 == 3.0", true),
             ("note == 'café' && gift", true),
             ("none == null && missing == null", true),
             ("big > 9223372036854775807.0", true),

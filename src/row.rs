@@ -37,6 +37,8 @@ pub enum Kind {
     Nested,
     /// A string as it is: valid UTF-8, not in the notation of JSON.
     Plain,
+    /// As `Plain`, of a format without structures, where the text is a JSON array or object as well.
+    Document,
     /// Bytes without a structure (format `raw`).
     Bytes,
 }
@@ -70,6 +72,7 @@ impl Span {
             Kind::EscapedText => Value::Text { raw: marked(), escaped: true },
             Kind::Nested => Value::Nested(marked()),
             Kind::Plain => Value::Plain(marked()),
+            Kind::Document => Value::Document(marked()),
             Kind::Bytes => Value::Bytes(marked()),
         }
     }
@@ -97,6 +100,8 @@ pub enum Value<'a> {
     Nested(&'a [u8]),
     /// A string as it is: valid UTF-8, not in the notation of JSON.
     Plain(&'a [u8]),
+    /// As `Plain`, where the text is a JSON array or object as well: what it is, the column decides.
+    Document(&'a [u8]),
     /// Bytes without a structure.
     Bytes(&'a [u8]),
 }

@@ -72,6 +72,15 @@ pub fn spell(name: &[u8], out: &mut Vec<u8>) {
     out.extend(letters.map(u8::to_ascii_lowercase));
 }
 
+/// Whether the two names are spellings of the same one.
+pub fn spells(name: &str, other: &str) -> bool {
+    let letters = |name: &str| {
+        let letters = name.bytes().filter(|byte| !matches!(byte, b'_' | b'-'));
+        letters.map(|byte| byte.to_ascii_lowercase()).collect::<Vec<u8>>()
+    };
+    letters(name) == letters(other)
+}
+
 /// A JSON pointer (RFC 6901) with at least one token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pointer {

@@ -89,10 +89,13 @@ fn find<'a>(
     route: &'a Route,
     known: &'a [String],
 ) -> Result<Vec<Found<'a>>, Error> {
-    let ours = of_dead_letters(config, &route.source);
+    let ours = of_dead_letters(config);
     let mut found: Vec<Found<'a>> = Vec::new();
     for topic in &route.topics {
         if !is_pattern(topic) {
+            if found.iter().any(|found| found.topic == topic) {
+                continue;
+            }
             found.push(Found { topic, captures: None });
             continue;
         }
@@ -113,10 +116,10 @@ fn find<'a>(
     Ok(found)
 }
 
-/// The topics for our dead letters, which no pattern means.
-pub(crate) fn of_dead_letters(config: &Config, source: &str) -> BTreeSet<String> {
-    let own = config.routes.iter().filter(|route| route.source == source);
-    let targets = own.flat_map(|route| &route.to);
+/// The topics for our dead letters, which no pattern means: those of all sources, as two of them may
+/// read the same cluster.
+pub(crate) fn of_dead_letters(config: &Config) -> BTreeSet<String> {
+    let targets = config.routes.iter().flat_map(|route| &route.to);
     let letters = targets.filter_map(|target| match &target.dead_letters {
         DeadLetters::Topic(topic) => Some(topic.clone()),
         DeadLetters::Table => None,
@@ -130,14 +133,23 @@ pub(crate) fn has_placeholder(table: &TableName) -> bool {
 }
 
 fn for_topic(route: &Route, found: &Found<'_>) -> Result<Route, Error> {
-    let to = route.to.iter().map(|target| {
-        let table = target.table.as_ref().map(|table| fill_table(route, table, found));
-        Ok(Target { table: table.transpose()?, ..target.clone() })
-    });
+    let mut to: Vec<Target> = Vec::new();
+    for target in &route.to {
+        let table =
+            target.table.as_ref().map(|table| fill_table(route, table, found)).transpose()?;
+        let is_same = |other: &Target| other.sink == target.sink && other.table == table;
+        if let Some(table) = table.as_ref().filter(|_| to.iter().any(is_same)) {
+            return Err(Error::config(format!(
+                "route {}: topic {} makes table {table} of two of its targets",
+                route.name, found.topic
+            )));
+        }
+        to.push(Target { table, ..target.clone() });
+    }
     Ok(Route {
         name: format!("{}/{}", route.name, found.topic),
         topics: vec![found.topic.to_owned()],
-        to: to.collect::<Result<_, Error>>()?,
+        to,
         ..route.clone()
     })
 }
@@ -161,6 +173,16 @@ fn fill_table(route: &Route, table: &TableName, found: &Found<'_>) -> Result<Tab
         )))
     };
     let schema = table.schema.as_deref().map(fill).transpose()?;
+    // A topic's name is not for us to choose, and must not choose our bookkeeping.
+    let is_ours = |schema: &String| {
+        matches!(schema.as_str(), "tidegate" | "information_schema") || schema.starts_with("pg_")
+    };
+    if let Some(schema) = schema.as_ref().filter(|schema| is_ours(schema)) {
+        return Err(Error::config(format!(
+            "route {}: topic {} makes the schema `{schema}` of table {table}, which is not for records",
+            route.name, found.topic
+        )));
+    }
     Ok(TableName { schema, name: fill(&table.name)? })
 }
 
@@ -242,6 +264,7 @@ mod tests {
         for (topics, table, problem) in [
             (format!("[\"{long}\"]"), r#""{topic}""#, "which is no name of a table"),
             (r#"["a"]"#.to_owned(), r#""{tpoic}""#, "nothing is called {tpoic}"),
+            (r#"["tidegate"]"#.to_owned(), r#""{topic}.checkpoints""#, "not for records"),
             (r#"["^none"]"#.to_owned(), r#""t""#, "no topic of source shop matches ^none"),
         ] {
             let error = resolved(&topics, table).unwrap_err();

@@ -9,14 +9,14 @@ use crate::{
     config::CsvOptions,
     record::Record,
     rejection::{Reason, Rejection},
-    row::Change,
+    row::{Change, Kind},
     selector::Selector,
 };
 
 /// A format that reads lines of the cells that `options` names.
 ///
 /// A cell is a string, which the column's encoder reads; one that holds a JSON array or object is
-/// that, for columns of type `jsonb` and arrays. A cell without quotes that is the null text (nothing,
+/// that for columns of type `json`, `jsonb` and arrays, and a text for all others. A cell without quotes that is the null text (nothing,
 /// by default) is NULL: so an empty text is `""`, as for Postgres' own COPY.
 pub fn csv(options: &CsvOptions, selectors: &[Selector]) -> Box<dyn Format> {
     let csv = Csv { options: options.clone(), cell: Vec::new() };
@@ -41,6 +41,11 @@ impl Transcode for Csv {
         }
         self.line(line, out)?;
         Ok(Change::Put)
+    }
+
+    /// A cell is a text: `[1,5]` is a range for a column of ranges.
+    fn nested(&self) -> Kind {
+        Kind::Document
     }
 }
 
@@ -120,7 +125,9 @@ impl Csv {
     fn put_cell(&self, is_quoted: bool, out: &mut Vec<u8>) {
         if !is_quoted && self.cell == self.options.null.as_bytes() {
             out.extend_from_slice(b"null");
-        } else if matches!(self.cell.first(), Some(b'[' | b'{')) && validate(&self.cell).is_ok() {
+        } else if matches!(self.cell.as_slice(), [b'[', .., b']'] | [b'{', .., b'}'])
+            && validate(&self.cell).is_ok()
+        {
             out.extend_from_slice(&self.cell);
         } else {
             put_string(&self.cell, out);

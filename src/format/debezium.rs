@@ -6,7 +6,10 @@ mod schema;
 #[cfg(test)]
 mod tests;
 
-use super::{Format, JsonFormat, json::check_size};
+use super::{
+    Format, JsonFormat,
+    json::{check_size, members},
+};
 use crate::{
     record::Record,
     rejection::{Reason, Rejection},
@@ -17,8 +20,9 @@ use convert::{mark_documents, put_row};
 use schema::Schemas;
 
 /// What a connector sends for a value that was not in the log: an unchanged one that Postgres keeps
-/// outside of its row. As a text, as bytes in base64 and hexadecimal, and as an array of either.
-const UNAVAILABLE: [(Kind, &[u8]); 5] = [
+/// outside of its row. As a text, as bytes in base64 and hexadecimal, as an array of either, of numbers
+/// and of uuids, and as pairs.
+const UNAVAILABLE: [(Kind, &[u8]); 8] = [
     (Kind::Text, b"__debezium_unavailable_value"),
     (Kind::Text, b"X19kZWJleml1bV91bmF2YWlsYWJsZV92YWx1ZQ=="),
     (Kind::Text, b"5f5f646562657a69756d5f756e617661696c61626c655f76616c7565"),
@@ -28,7 +32,14 @@ const UNAVAILABLE: [(Kind, &[u8]); 5] = [
         b"[95,95,100,101,98,101,122,105,117,109,95,117,110,97,118,97,105,108,97,98,108,101,95,118,97,\
           108,117,101]",
     ),
+    (Kind::Nested, br#"["X19kZWJleml1bV91bmF2YWlsYWJsZV92YWx1ZQ=="]"#),
+    (Kind::Nested, br#"["b68a35a7-17ad-35b3-af2a-ae46edb4545a"]"#),
+    (Kind::Nested, br#"{"__debezium_unavailable_value":"__debezium_unavailable_value"}"#),
 ];
+
+/// Pairs, where they come as a text that holds JSON.
+const UNAVAILABLE_PAIRS: &[u8] =
+    br#"{\"__debezium_unavailable_value\":\"__debezium_unavailable_value\"}"#;
 
 /// Reads change events: a row as it is after the change, or the key of one that is gone.
 ///
@@ -58,6 +69,8 @@ struct Selection {
     format: JsonFormat,
     /// Which of the record's spans are theirs.
     places: Vec<usize>,
+    /// Those of the record's spans that hold several fields.
+    rests: Vec<usize>,
     spans: Vec<Span>,
 }
 
@@ -85,29 +98,34 @@ impl DebeziumFormat {
         Ok(spans)
     }
 
-    /// Puts a row into the text, as the schema of its record would have it.
-    fn put_row(&mut self, row: &[u8], schema: Option<&[u8]>) {
+    /// Puts a row into the text, as the schema of its record would have it; says whether anything was
+    /// to be converted.
+    fn put_row(&mut self, row: &[u8], schema: Option<&[u8]>) -> bool {
         let meaning = schema.and_then(|schema| self.schemas.find(schema));
-        match meaning.map(|meaning| &meaning.row).filter(|row| !row.is_empty()) {
+        let schema = meaning.map(|meaning| &meaning.row).filter(|row| !row.is_empty());
+        match schema {
             Some(schema) => put_row(row, schema, &mut self.scratch, &mut self.text),
             None => self.text.extend_from_slice(row),
         }
+        schema.is_some()
     }
 
     /// Puts the row that a delete names into the text: from the key of a record whose connector does
-    /// not send what was before.
-    fn put_key(&mut self, key: &[u8]) {
-        let Ok([schema, payload, ..]) = self.parts(key) else { return };
+    /// not send what was before. As [`Self::put_row`].
+    fn put_key(&mut self, key: &[u8]) -> bool {
+        let Ok([schema, payload, ..]) = self.parts(key) else { return false };
         match (schema.kind, payload.kind) {
             (Kind::Nested, Kind::Nested) => {
                 let key_row = slice(key, payload);
-                match self.schemas.find(slice(key, schema)).map(|meaning| &meaning.key) {
-                    Some(row) => put_row(key_row, row, &mut self.scratch, &mut self.text),
-                    None => self.text.extend_from_slice(key_row),
+                if let Some(meaning) = self.schemas.find(slice(key, schema)) {
+                    put_row(key_row, &meaning.key, &mut self.scratch, &mut self.text);
+                    return true;
                 }
+                self.text.extend_from_slice(key_row);
             }
             _ => self.text.extend_from_slice(key),
         }
+        false
     }
 }
 
@@ -117,7 +135,10 @@ impl Selection {
         let (places, mine): (Vec<usize>, Vec<Selector>) =
             mine.map(|(place, selector)| (place, selector.clone())).unzip();
         let spans = vec![Span::ABSENT; mine.len()];
-        Self { format: JsonFormat::new(&mine), places, spans }
+        let is_rest = |selector: &Selector| matches!(selector, Selector::Rest { .. });
+        let rests = places.iter().zip(&mine).filter(|(_, selector)| is_rest(selector));
+        let rests = rests.map(|(place, _)| *place).collect();
+        Self { format: JsonFormat::new(&mine), places, rests, spans }
     }
 
     /// Finds the selected values of `text`, which begins at `start` of the record's text.
@@ -153,7 +174,8 @@ impl Format for DebeziumFormat {
             _ => {}
         }
         let [_, _, before, after, op, heartbeat] = parts;
-        if op.kind == Kind::Absent && heartbeat.kind == Kind::Number && after.kind == Kind::Absent {
+        // A heartbeat tells the time and nothing else; a row may well have such a column.
+        if heartbeat.kind == Kind::Number && members(envelope).count() == 1 {
             return Ok(Change::Nothing);
         }
         let (change, row) = match operation(slice(envelope, op), op.kind)? {
@@ -163,26 +185,26 @@ impl Format for DebeziumFormat {
         };
         self.text.clear();
         let schema = (schema.kind == Kind::Nested).then(|| slice(value, schema));
-        match (row.kind, change) {
+        let is_converted = match (row.kind, change) {
             (Kind::Nested, _) => self.put_row(slice(envelope, row), schema),
             (_, Change::Delete) => self.put_key(record.key.unwrap_or_default()),
             _ => return Err(malformed("row in `after`")),
-        }
+        };
         if !self.text.is_empty() {
             self.row.read(&self.text, 0, spans)?;
             self.row.format.append_rests(&mut self.text);
-            if schema.is_some() {
+            if is_converted {
                 mark_documents(&self.text, spans);
             }
-        }
-        if change == Change::Put {
-            check_available(&self.text, spans)?;
         }
         if !self.envelope.places.is_empty() {
             let start = self.text.len();
             self.text.extend_from_slice(envelope);
             check_size(&self.text)?;
             self.envelope.read(envelope, start, spans)?;
+        }
+        if change == Change::Put {
+            check_available(&self.text, spans, &self.row.rests)?;
         }
         Ok(change)
     }
@@ -220,17 +242,25 @@ fn malformed(missing: &str) -> Rejection {
     Rejection::record(Reason::Malformed, message)
 }
 
-/// Refuses a row that lacks one of the values that were asked for.
-fn check_available(text: &[u8], spans: &[Span]) -> Result<(), Rejection> {
-    let is_unavailable = |span: &Span| {
-        matches!(span.kind, Kind::Text | Kind::Nested)
-            && UNAVAILABLE.iter().any(|(kind, value)| {
-                *kind == span.kind && span.end - span.start == value.len() as u32 && {
-                    slice(text, *span) == *value
-                }
-            })
+/// Whether a value stands for one that the connector does not have.
+fn is_unavailable(kind: Kind, value: &[u8]) -> bool {
+    match kind {
+        Kind::Text | Kind::Nested => UNAVAILABLE.contains(&(kind, value)),
+        Kind::EscapedText => value == UNAVAILABLE_PAIRS,
+        _ => false,
+    }
+}
+
+/// Refuses a row that lacks one of the values that were asked for; `rests` are the spans that hold
+/// several.
+fn check_available(text: &[u8], spans: &[Span], rests: &[usize]) -> Result<(), Rejection> {
+    let is_missing = |span: &Span| is_unavailable(span.kind, slice(text, *span));
+    let mut rests = rests.iter().filter_map(|place| spans.get(*place));
+    let lacks = |rest: &Span| {
+        let rest = slice(text, *rest);
+        members(rest).any(|(_, value)| is_unavailable(value.kind, slice(rest, value)))
     };
-    if !spans.iter().any(is_unavailable) {
+    if !spans.iter().any(is_missing) && !rests.any(lacks) {
         return Ok(());
     }
     Err(Rejection::record(

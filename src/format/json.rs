@@ -25,7 +25,7 @@ use crate::{
     record::Record,
     rejection::{Reason, Rejection},
     row::{Change, Kind, Span},
-    selector::Selector,
+    selector::{Selector, spells},
 };
 
 /// A larger payload is refused.
@@ -40,20 +40,42 @@ const MAX_BYTES: usize = 1 << 30;
 /// A tombstone deletes the row whose key fields are in the record's key, if that is a JSON object.
 #[derive(Debug)]
 pub struct JsonFormat {
-    /// The top-level names that something depends on.
+    selectors: Vec<Selector>,
+    /// The top-level names that something depends on, and behind the first `named` of them spellings
+    /// that records have shown.
+    names: Vec<String>,
+    named: usize,
+    /// How the names are found.
     fields: Fields,
-    /// For each of them, the spans that its value goes to.
-    places: Vec<Vec<usize>>,
-    /// For each of them, the ways into its value.
-    paths: Vec<Vec<Path>>,
+    /// What depends on each of them.
+    entries: Vec<Entry>,
     rests: Vec<Rest>,
+    /// Spans that have got the value of the very name which they ask for.
+    settled: Vec<usize>,
+    /// Whether there are selectors that take any spelling.
+    has_spellings: bool,
     /// Whether there are only fields, so that a name's number is its span's.
     is_plain: bool,
-    /// The payload with the rests behind it, if the last record had any.
+    /// The payload with the rests behind it, if there are rests.
     text: Vec<u8>,
+    /// Whether `text` is what the spans point into: a record may have no rest.
     has_rest: bool,
     key: Vec<u8>,
 }
+
+/// What depends on a top-level name.
+#[derive(Debug, Default)]
+struct Entry {
+    /// The spans that ask for this very name.
+    places: Vec<usize>,
+    /// The spans that ask for it in another spelling.
+    spelt: Vec<usize>,
+    /// The ways into its value.
+    paths: Vec<Path>,
+}
+
+/// Spellings that are remembered beyond the names themselves.
+const SPELLINGS_MAX: usize = 256;
 
 impl JsonFormat {
     /// A format that answers `selectors`; each once.
@@ -68,39 +90,79 @@ impl JsonFormat {
                 names.push(name.to_owned());
             }
         }
-        let mut fields = Fields::new(&names);
-        let mut places: Vec<Vec<usize>> = names.iter().map(|_| Vec::new()).collect();
-        let mut paths: Vec<Vec<Path>> = names.iter().map(|_| Vec::new()).collect();
-        let mut rests = Vec::new();
-        for (place, selector) in selectors.iter().enumerate() {
-            let head = selector.head().and_then(|name| fields.find(name.as_bytes()));
-            match (selector, head) {
-                (Selector::Field(_), Some(head)) => places[head].push(place),
-                (Selector::Spelling(_), Some(head)) => {
-                    fields.respell(head);
-                    // Another selector may name one of the spellings.
-                    let alike = fields.spelt_like(head);
-                    alike.for_each(|head| places[head].push(place));
-                }
-                (Selector::Pointer(pointer), Some(head)) => {
-                    paths[head].push(Path::new(place, pointer));
-                }
-                (Selector::Rest { except }, _) => rests.push(Rest::new(place, &fields, except)),
-                _ => {}
-            }
-        }
-        let is_plain = selectors.iter().all(|selector| selector.field().is_some())
-            && places.iter().enumerate().all(|(field, places)| *places == [field]);
-        Self {
-            fields,
-            places,
-            paths,
-            rests,
-            is_plain,
+        let mut format = Self {
+            selectors: selectors.to_vec(),
+            named: names.len(),
+            names: Vec::new(),
+            fields: Fields::new(&[]),
+            entries: Vec::new(),
+            rests: Vec::new(),
+            settled: Vec::new(),
+            has_spellings: selectors.iter().any(|s| matches!(s, Selector::Spelling(_))),
+            is_plain: false,
             text: Vec::new(),
             has_rest: false,
             key: Vec::new(),
+        };
+        for (place, selector) in selectors.iter().enumerate() {
+            if let Selector::Rest { .. } = selector {
+                format.rests.push(Rest::new(place));
+            }
         }
+        names.into_iter().for_each(|name| format.enter(name));
+        format.fields = Fields::new(&format.names);
+        let mut entries = format.entries.iter().enumerate();
+        format.is_plain = selectors.iter().all(|s| matches!(s, Selector::Field(_)))
+            && entries.all(|(field, entry)| entry.places == [field]);
+        format
+    }
+
+    /// Notes what depends on the field `name`.
+    fn enter(&mut self, name: String) {
+        let mut entry = Entry::default();
+        for (place, selector) in self.selectors.iter().enumerate() {
+            match selector {
+                Selector::Field(wanted) if *wanted == name => entry.places.push(place),
+                Selector::Spelling(wanted) if *wanted == name => entry.places.push(place),
+                Selector::Spelling(wanted) if spells(wanted, &name) => entry.spelt.push(place),
+                Selector::Pointer(pointer) if selector.head() == Some(&name) => {
+                    entry.paths.push(Path::new(place, pointer));
+                }
+                _ => {}
+            }
+        }
+        let spelt = |wanted: &String| {
+            let is_spelling =
+                |s: &Selector| matches!(s, Selector::Spelling(name) if name == wanted);
+            spells(wanted, &name) && self.selectors.iter().any(is_spelling)
+        };
+        for rest in &mut self.rests {
+            let Some(Selector::Rest { except }) = self.selectors.get(rest.place()) else {
+                continue;
+            };
+            // Where any spelling will do, each of them is known.
+            rest.enter(except.contains(&name) || except.iter().any(spelt));
+        }
+        self.entries.push(entry);
+        self.names.push(name);
+    }
+
+    /// The field that `self.key` is a spelling of: from now on a name of its own.
+    #[cold]
+    fn enter_spelling(&mut self) -> Option<usize> {
+        let name = str::from_utf8(&self.key).ok()?.to_owned();
+        let asks = |s: &Selector| matches!(s, Selector::Spelling(wanted) if spells(wanted, &name));
+        if !self.selectors.iter().any(asks) {
+            return None;
+        }
+        if self.names.len() >= self.named + SPELLINGS_MAX {
+            self.names.truncate(self.named);
+            self.entries.truncate(self.named);
+            self.rests.iter_mut().for_each(|rest| rest.truncate(self.named));
+        }
+        self.enter(name);
+        self.fields = Fields::new(&self.names);
+        Some(self.names.len() - 1)
     }
 
     /// Reads the object; `PLAIN` is known beforehand, so that the usual way has nothing to look up.
@@ -151,12 +213,21 @@ impl JsonFormat {
         value: Span,
         spans: &mut [Span],
     ) -> Result<(), Malformed> {
-        for place in self.places.get(field).into_iter().flatten() {
+        let Some(entry) = self.entries.get(field) else { return Ok(()) };
+        for place in &entry.places {
             if let Some(span) = spans.get_mut(*place) {
                 *span = value;
             }
         }
-        for path in self.paths.get(field).into_iter().flatten() {
+        if self.has_spellings {
+            self.settled.extend(&entry.places);
+        }
+        for place in entry.spelt.iter().filter(|place| !self.settled.contains(place)) {
+            if let Some(span) = spans.get_mut(*place) {
+                *span = value;
+            }
+        }
+        for path in &entry.paths {
             if let Some(span) = spans.get_mut(path.place) {
                 *span = path.follow(payload, value, &mut self.key)?;
             }
@@ -169,6 +240,7 @@ impl JsonFormat {
         if self.is_plain {
             return self.object::<true>(payload, spans);
         }
+        self.settled.clear();
         self.rests.iter_mut().for_each(Rest::clear);
         self.object::<false>(payload, spans)?;
         self.has_rest = self.rests.iter().any(|rest| !rest.is_empty());
@@ -210,7 +282,14 @@ impl JsonFormat {
             }
             name = &self.key;
         }
-        let field = self.fields.find(name).or_else(|| self.fields.find_spelling(name));
+        let mut field = self.fields.find(name);
+        if field.is_none() && self.has_spellings {
+            if span.kind != Kind::EscapedText {
+                self.key.clear();
+                self.key.extend_from_slice(scanner.text(span));
+            }
+            field = self.enter_spelling();
+        }
         if let Some(field) = field {
             self.fields.learn(previous, field);
         }

@@ -4,7 +4,7 @@ use super::{Format, JsonFormat};
 use crate::{
     record::Record,
     rejection::Rejection,
-    row::{Change, Span},
+    row::{Change, Kind, Span},
     selector::Selector,
 };
 
@@ -15,6 +15,11 @@ pub(super) trait Transcode: Send {
     /// # Errors
     /// When the record is not in this format.
     fn transcode(&mut self, record: &Record<'_>, out: &mut Vec<u8>) -> Result<Change, Rejection>;
+
+    /// What an array or an object in that text is.
+    fn nested(&self) -> Kind {
+        Kind::Nested
+    }
 }
 
 /// A format that finds its fields in the JSON text which `transcoder` makes: so pointers, spellings
@@ -40,6 +45,9 @@ impl<T: Transcode> Format for Transcoded<T> {
             spans.fill(Span::ABSENT);
         } else {
             self.json.read(&self.text, spans)?;
+            let nested = self.transcoder.nested();
+            let is_nested = |span: &&mut Span| span.kind == Kind::Nested;
+            spans.iter_mut().filter(is_nested).for_each(|span| span.kind = nested);
         }
         Ok(change)
     }

@@ -86,7 +86,7 @@ fn text(value: Value<'_>) -> Option<Vec<u8>> {
             Some([b"\"", raw, b"\""].concat())
         }
         Value::Number(text) | Value::Nested(text) => Some(text.to_vec()),
-        Value::Bytes(_) | Value::Plain(_) => unreachable!("not in JSON"),
+        Value::Bytes(_) | Value::Plain(_) | Value::Document(_) => unreachable!("not in JSON"),
     }
 }
 

@@ -31,7 +31,7 @@ fn read(options: &CsvOptions, line: &[u8]) -> Result<[String; 3], Rejection> {
         Value::Absent => "absent".to_owned(),
         Value::Null => "null".to_owned(),
         Value::Text { raw, .. } => format!("\"{}\"", show(raw)),
-        Value::Nested(text) => show(text),
+        Value::Document(text) => show(text),
         other => panic!("{other:?}"),
     }))
 }

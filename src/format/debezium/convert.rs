@@ -3,7 +3,7 @@
 use std::io::Write as _;
 
 use super::{
-    base64,
+    base64, is_unavailable,
     schema::{Conversion, Row},
     slice,
 };
@@ -126,6 +126,7 @@ fn converted(
             out.push(b'"');
             Some(())
         }
+        (Conversion::Items(_), Kind::Nested) if is_unavailable(Kind::Nested, raw) => None,
         (Conversion::Items(inner), Kind::Nested) => {
             out.push(b'[');
             for (index, element) in elements(raw).enumerate() {

@@ -262,3 +262,59 @@ fn what_is_no_change_event_says_so() {
     let tombstone = br#"{"schema":null,"payload":null}"#;
     assert_eq!(read_one(&mut format, 1, None, Some(tombstone)).unwrap().0, Change::Nothing);
 }
+
+/// What becomes of the value of one event without a schema, read with these selectors.
+fn one(selectors: &[Selector], value: &str) -> Result<Answer, Rejection> {
+    let mut format = DebeziumFormat::new(selectors);
+    read_one(&mut format, selectors.len(), None, Some(value.as_bytes()))
+}
+
+#[test]
+fn a_null_behind_a_space_is_null() {
+    for schema in [r#""schema":{"type":"struct","fields":[]},"#, ""] {
+        let event =
+            format!(r#"{{{schema}"payload":{{"op":"c","after":{{"id": 1, "note": null}}}}}}"#);
+        let (_, found) = one(&selectors(&["id", "note"]), &event).unwrap();
+        assert_eq!(found, ["1", "null"], "{schema}");
+    }
+}
+
+#[test]
+fn a_value_that_the_log_lacks_is_noticed_in_every_shape_and_place() {
+    let pointer = [Selector::Pointer(Pointer::parse("/after/body").unwrap())];
+    let rest = [Selector::Rest { except: Arc::new(["id".to_owned()].into()) }];
+    for lacking in [
+        r#""__debezium_unavailable_value""#,
+        r#"["b68a35a7-17ad-35b3-af2a-ae46edb4545a"]"#,
+        r#"["X19kZWJleml1bV91bmF2YWlsYWJsZV92YWx1ZQ=="]"#,
+        r#"{"__debezium_unavailable_value":"__debezium_unavailable_value"}"#,
+        r#""{\"__debezium_unavailable_value\":\"__debezium_unavailable_value\"}""#,
+    ] {
+        let event = format!(r#"{{"op":"u","after":{{"id":1,"body":{lacking}}}}}"#);
+        for selectors in [&selectors(&["body"])[..], &pointer, &rest] {
+            let rejection = one(selectors, &event).unwrap_err();
+            assert_eq!(rejection.reason, Reason::Unsupported, "{lacking} {selectors:?}");
+        }
+        assert!(one(&selectors(&["id"]), &event).is_ok());
+    }
+}
+
+#[test]
+fn days_that_the_log_lacks_are_no_days() {
+    let numbers: Vec<String> = b"__debezium_unavailable_value".iter().map(u8::to_string).collect();
+    let event = format!(
+        r#"{{"schema":{{"type":"struct","fields":[{{"field":"after","type":"struct","fields":[
+           {{"field":"days","type":"array","items":{{"type":"int32","name":"io.debezium.time.Date"}}}}]}}]}},
+           "payload":{{"op":"u","after":{{"days":[{}]}}}}}}"#,
+        numbers.join(",")
+    );
+    let rejection = one(&selectors(&["days"]), &event).unwrap_err();
+    assert_eq!(rejection.reason, Reason::Unsupported);
+}
+
+#[test]
+fn a_row_that_has_a_column_of_times_is_no_heartbeat() {
+    assert_eq!(one(&selectors(&["id"]), r#"{"ts_ms":1}"#).unwrap().0, Change::Nothing);
+    let rejection = one(&selectors(&["id"]), r#"{"id":1,"ts_ms":1700000000000}"#).unwrap_err();
+    assert_eq!(rejection.reason, Reason::Malformed);
+}

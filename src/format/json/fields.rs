@@ -1,9 +1,6 @@
 //! The names of the fields that are asked for, and how a key finds its one.
 
-use std::collections::HashMap;
-
 use super::words::{Pattern, find_break};
-use crate::selector::spell;
 
 /// No field, in the tables of [`Fields`].
 const NONE: u32 = u32::MAX;
@@ -19,9 +16,6 @@ pub(super) struct Fields {
     followers: Vec<u32>,
     /// Open addressing, a power of two, at most half full.
     slots: Vec<u32>,
-    /// The fields that may be spelt in another way, by what all spellings have in common.
-    spellings: HashMap<Vec<u8>, usize>,
-    spelt: Vec<u8>,
 }
 
 impl Fields {
@@ -34,8 +28,6 @@ impl Fields {
                 .collect(),
             followers: vec![NONE; names.len() + 1],
             slots: vec![NONE; (2 * names.len() + 1).next_power_of_two()],
-            spellings: HashMap::new(),
-            spelt: Vec::new(),
         };
         for (field, name) in names.iter().enumerate() {
             let slot = fields.slot(name.as_bytes());
@@ -44,11 +36,6 @@ impl Fields {
             }
         }
         fields
-    }
-
-    /// How many names there are.
-    pub(super) fn len(&self) -> usize {
-        self.names.len()
     }
 
     /// The field that followed `previous` last time (`None`: that came first), with its key and the
@@ -75,44 +62,6 @@ impl Fields {
     pub(super) fn find(&self, name: &[u8]) -> Option<usize> {
         let field = *self.slots.get(self.slot(name))?;
         (field != NONE).then_some(field as usize)
-    }
-
-    /// Lets `field` be spelt in any way.
-    pub(super) fn respell(&mut self, field: usize) {
-        let mut spelt = Vec::new();
-        if let Some(name) = self.names.get(field) {
-            spell(name, &mut spelt);
-            self.spellings.insert(spelt, field);
-        }
-    }
-
-    /// The fields whose names are spellings of the same one.
-    pub(super) fn spelt_like(&self, field: usize) -> impl Iterator<Item = usize> {
-        let spelt = |name: &[u8]| {
-            let mut spelt = Vec::new();
-            spell(name, &mut spelt);
-            spelt
-        };
-        let own = self.names.get(field).map(|name| spelt(name));
-        let names = self.names.iter().enumerate();
-        names.filter(move |(_, name)| Some(spelt(name)) == own).map(|(field, _)| field)
-    }
-
-    /// The field that `name` is another spelling of. It is expected in this one from now on: the
-    /// records of a topic mostly agree.
-    #[inline(never)]
-    pub(super) fn find_spelling(&mut self, name: &[u8]) -> Option<usize> {
-        if self.spellings.is_empty() {
-            return None;
-        }
-        spell(name, &mut self.spelt);
-        let field = *self.spellings.get(self.spelt.as_slice())?;
-        if find_break(name, 0, &mut 0) == name.len()
-            && let Some(pattern) = self.patterns.get_mut(field)
-        {
-            *pattern = Pattern::new(&[name, b"\":"].concat());
-        }
-        Some(field)
     }
 
     /// The slot that `name` has, or that is free for it.

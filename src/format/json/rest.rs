@@ -1,8 +1,5 @@
 //! The fields that nobody asked for.
 
-use std::collections::BTreeSet;
-
-use super::fields::Fields;
 use crate::row::{Kind, Span};
 
 /// Gathers the unknown fields of a record as one object.
@@ -17,14 +14,22 @@ pub(super) struct Rest {
 }
 
 impl Rest {
-    pub(super) fn new(place: usize, fields: &Fields, except: &BTreeSet<String>) -> Self {
-        let mut known = vec![false; fields.len()];
-        for name in except {
-            if let Some(field) = fields.find(name.as_bytes()).and_then(|f| known.get_mut(f)) {
-                *field = true;
-            }
-        }
-        Self { place, known, object: Vec::new() }
+    pub(super) fn new(place: usize) -> Self {
+        Self { place, known: Vec::new(), object: Vec::new() }
+    }
+
+    pub(super) fn place(&self) -> usize {
+        self.place
+    }
+
+    /// The format looks for one more field.
+    pub(super) fn enter(&mut self, is_known: bool) {
+        self.known.push(is_known);
+    }
+
+    /// The format looks for the first `fields` only.
+    pub(super) fn truncate(&mut self, fields: usize) {
+        self.known.truncate(fields);
     }
 
     pub(super) fn clear(&mut self) {

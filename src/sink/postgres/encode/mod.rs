@@ -37,7 +37,7 @@ mod walk;
 
 use std::fmt::Debug;
 
-use super::column::{Column, Feed, OnNul, Reading};
+use super::column::{Column, ColumnType, Feed, Metadata, OnNul, Reading};
 use crate::{
     batch::Layout,
     record::Record,
@@ -218,15 +218,21 @@ impl RowEncoder {
             if absent_bit & absent.0 != 0 {
                 continue;
             }
-            let result = match column.feed {
-                Feed::Field(index) => {
+            let found = match column.feed {
+                Feed::Field(index) => Some(row.get(index)),
+                Feed::Metadata(Metadata::Key) => record.key.map(Value::Bytes),
+                Feed::Metadata(Metadata::Payload) => record.value.map(Value::Bytes),
+                Feed::Metadata(_) | Feed::Constant => None,
+            };
+            let result = match found.filter(|_| nul::is_refused(&column.column_type)) {
+                Some(found) => {
                     let mut text = self.scratch.parts.take();
-                    let mended = nul::mend(row.get(index), column.reading.on_nul, &mut text);
+                    let mended = nul::mend(found, column.reading.on_nul, &mut text);
                     let result = value(column, mended, &mut self.scratch, out);
                     self.scratch.parts.give(text);
                     result
                 }
-                _ => field(column, record, row, &mut self.scratch, out),
+                None => field(column, record, row, &mut self.scratch, out),
             };
             if let Err(mut rejection) = result {
                 out.truncate(start);
@@ -271,8 +277,28 @@ fn value(
 ) -> Result<(), Rejection> {
     match value {
         Value::Absent | Value::Null => null(column, value, out),
+        Value::Document(json) => document(column, json, scratch, out),
         _ => typed(&column.column_type, &column.reading, value, scratch, out),
     }
+}
+
+/// Appends a text that is JSON as well.
+#[cold]
+fn document(
+    column: &Column,
+    json: &[u8],
+    scratch: &mut Scratch,
+    out: &mut Vec<u8>,
+) -> Result<(), Rejection> {
+    let value = match column.column_type {
+        ColumnType::Json | ColumnType::Jsonb | ColumnType::Composite(_) | ColumnType::Point => {
+            Value::Nested(json)
+        }
+        // `{}` is an empty array as Postgres writes it.
+        ColumnType::Array(_) if json.starts_with(b"[") => Value::Nested(json),
+        _ => Value::Plain(json),
+    };
+    typed(&column.column_type, &column.reading, value, scratch, out)
 }
 
 /// Appends what stands for no value: the column's fallback, or NULL.

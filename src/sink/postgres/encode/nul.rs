@@ -1,6 +1,21 @@
 //! U+0000, which Postgres cannot store in texts and in `jsonb`: left out, or replaced by U+FFFD.
 
-use crate::{row::Value, sink::postgres::column::OnNul};
+use crate::{
+    row::Value,
+    sink::postgres::column::{ColumnType, OnNul},
+};
+
+/// Whether values of the type are texts, and cannot hold U+0000: bytes can, and so can `json`.
+pub(super) fn is_refused(column_type: &ColumnType) -> bool {
+    match column_type {
+        ColumnType::Text { .. } | ColumnType::Name | ColumnType::Xml | ColumnType::Jsonb => true,
+        ColumnType::Array(array) => is_refused(&array.element),
+        ColumnType::Composite(composite) => {
+            composite.attributes.iter().any(|attribute| is_refused(&attribute.column_type))
+        }
+        _ => false,
+    }
+}
 
 /// The value without U+0000; `text` is where it is written.
 pub(super) fn mend<'a>(value: Value<'a>, on_nul: OnNul, text: &'a mut Vec<u8>) -> Value<'a> {
@@ -18,6 +33,10 @@ pub(super) fn mend<'a>(value: Value<'a>, on_nul: OnNul, text: &'a mut Vec<u8>) -
         Value::Nested(json) => {
             replace_escapes(json, escape, text);
             Value::Nested(text)
+        }
+        Value::Document(json) => {
+            replace_escapes(json, escape, text);
+            Value::Document(text)
         }
         Value::Plain(raw) => {
             replace_bytes(raw, character, text);

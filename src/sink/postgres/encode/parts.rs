@@ -69,7 +69,7 @@ impl<'a> Written<'a> {
                 unescape(raw, text).map_err(|bad| bad_escape(bad, raw))?;
                 text
             }
-            Value::Plain(raw) | Value::Bytes(raw) => {
+            Value::Plain(raw) | Value::Document(raw) | Value::Bytes(raw) => {
                 check_characters(raw)?;
                 raw
             }

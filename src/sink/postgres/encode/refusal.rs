@@ -40,7 +40,7 @@ pub(super) fn show(value: Value<'_>) -> Cow<'_, [u8]> {
         Value::Bool(true) => Cow::Borrowed(b"true"),
         Value::Bool(false) => Cow::Borrowed(b"false"),
         Value::Number(text) | Value::Nested(text) => Cow::Borrowed(text),
-        Value::Plain(text) | Value::Bytes(text) => Cow::Borrowed(text),
+        Value::Plain(text) | Value::Document(text) | Value::Bytes(text) => Cow::Borrowed(text),
         Value::Text { raw, .. } => Cow::Borrowed(raw),
     }
 }

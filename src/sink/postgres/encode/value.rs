@@ -28,9 +28,10 @@ pub(super) fn literal<'a>(
 ) -> Result<Literal<'a>, Rejection> {
     match value {
         Value::Number(text) => Ok(Literal::Number(text)),
-        Value::Text { raw, escaped: false } | Value::Plain(raw) | Value::Bytes(raw) => {
-            Ok(Literal::Text(raw))
-        }
+        Value::Text { raw, escaped: false }
+        | Value::Plain(raw)
+        | Value::Document(raw)
+        | Value::Bytes(raw) => Ok(Literal::Text(raw)),
         Value::Text { raw, escaped: true } => {
             scratch.clear();
             unescape(raw, scratch).map_err(|bad| bad_escape(bad, raw))?;
