@@ -84,6 +84,25 @@ fn a_record_takes_the_place_of_the_row_with_its_key_as_a_whole() {
 }
 
 #[test]
+fn keys_that_postgres_holds_for_one_are_one() {
+    let ddl = "CREATE COLLATION ci (provider = icu, locale = 'und-u-ks-level2', deterministic = false); \
+               CREATE TABLE items (id text COLLATE ci, code char(3), n int, PRIMARY KEY (id, code))";
+    let (world, config) = world("equal-keys", 1, ddl, "write = \"upsert\"");
+    let messages = [
+        r#"{"id":"Ada","code":"x","n":1}"#,
+        r#"{"id":"ADA","code":"x  ","n":2}"#,
+        r#"{"id":"ada","code":"x ","n":3}"#,
+        r#"{"id":"ada","code":"y","n":4}"#,
+    ];
+    produce(&world, &messages.map(Message::json));
+    let mut tidegate = world.run(&config, &[]);
+    assert_eq!(settled(&mut tidegate, 4)[3], 0);
+    tidegate.stop();
+    let rows = world.rows("SELECT lower(id), code, n FROM items ORDER BY 2");
+    assert_eq!(rows, grid(&[["ada", "x  ", "3"], ["ada", "y  ", "4"]]));
+}
+
+#[test]
 fn a_tombstone_removes_its_row_in_the_order_of_the_records() {
     let ddl = "CREATE TABLE items (id bigint PRIMARY KEY, name text NOT NULL)";
     let (world, config) = world("mirror-order", 1, ddl, "write = \"mirror\"");
