@@ -1,6 +1,9 @@
 //! Rows that take the place of others, or remove them: the table is what a map would be.
 
-use std::process::Stdio;
+use std::{
+    process::Stdio,
+    time::{SystemTime, UNIX_EPOCH},
+};
 
 use crate::support::{Message, Tidegate, World, eventually, grid, produce};
 
@@ -84,6 +87,25 @@ fn a_record_takes_the_place_of_the_row_with_its_key_as_a_whole() {
 }
 
 #[test]
+fn keys_that_postgres_holds_for_one_are_one() {
+    let ddl = "CREATE COLLATION ci (provider = icu, locale = 'und-u-ks-level2', deterministic = false); \
+               CREATE TABLE items (id text COLLATE ci, code char(3), n int, PRIMARY KEY (id, code))";
+    let (world, config) = world("equal-keys", 1, ddl, "write = \"upsert\"");
+    let messages = [
+        r#"{"id":"Ada","code":"x","n":1}"#,
+        r#"{"id":"ADA","code":"x  ","n":2}"#,
+        r#"{"id":"ada","code":"x ","n":3}"#,
+        r#"{"id":"ada","code":"y","n":4}"#,
+    ];
+    produce(&world, &messages.map(Message::json));
+    let mut tidegate = world.run(&config, &[]);
+    assert_eq!(settled(&mut tidegate, 4)[3], 0);
+    tidegate.stop();
+    let rows = world.rows("SELECT lower(id), code, n FROM items ORDER BY 2");
+    assert_eq!(rows, grid(&[["ada", "x  ", "3"], ["ada", "y  ", "4"]]));
+}
+
+#[test]
 fn a_tombstone_removes_its_row_in_the_order_of_the_records() {
     let ddl = "CREATE TABLE items (id bigint PRIMARY KEY, name text NOT NULL)";
     let (world, config) = world("mirror-order", 1, ddl, "write = \"mirror\"");
@@ -124,16 +146,19 @@ fn a_tombstone_removes_its_row_in_the_order_of_the_records() {
 
 #[test]
 fn a_tombstone_marks_its_row_where_it_is_to_stay() {
+    // Of a second ago: retention removes what is old.
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as i64 - 1_000;
+    let instant = format!("to_timestamp({now} / 1000.0)");
     for (column, is_marked) in [
-        ("gone boolean NOT NULL DEFAULT false", "gone"),
-        ("gone timestamptz", "gone = '2026-01-31T12:00:00Z'"),
-        ("gone timestamp", "gone = '2026-01-31T12:00:00'"),
+        ("gone boolean NOT NULL DEFAULT false", "gone".to_owned()),
+        ("gone timestamptz", format!("gone = {instant}")),
+        ("gone timestamp", format!("gone = {instant} AT TIME ZONE 'UTC'")),
     ] {
         let name = format!("soft-delete-{}", column.split(' ').nth(1).unwrap());
         let ddl = format!("CREATE TABLE items (id text PRIMARY KEY, name text NOT NULL, {column})");
         let (world, config) = world(&name, 1, &ddl, "write = \"mirror\"\nsoft_delete = \"gone\"");
         world.sql.execute("INSERT INTO items VALUES ('a', 'old'), ('b', 'old')").unwrap();
-        let dated = |message| Message { timestamp_ms: Some(1_769_860_800_000), ..message };
+        let dated = |message| Message { timestamp_ms: Some(now), ..message };
         let messages = [
             tombstone(0, "a"),
             tombstone(0, "\"b\""),
@@ -304,6 +329,20 @@ fn what_is_no_key_is_refused_at_the_start_with_the_way_out() {
         assert_eq!(exit.code, Some(78), "{}", exit.log);
         assert!(exit.log.contains(expected), "{write}: {}", exit.log);
     }
+}
+
+#[test]
+fn a_table_that_is_made_has_the_key_that_it_is_merged_by() {
+    let world = World::bare("made-with-key", 1);
+    let made = "write = \"upsert\"\non_missing_table = \"create\"";
+    produce(&world, &[put(0, r#"{"id":1,"n":1}"#), put(0, r#"{"n":2,"id":1}"#)]);
+    let exit = world.run(&config(&world, made), &[]).wait();
+    assert_eq!(exit.code, Some(78), "{}", exit.log);
+    assert!(exit.log.contains("will have no primary key; name the columns"), "{}", exit.log);
+    let mut tidegate = world.run(&config(&world, &format!("{made}\nkey = [\"id\"]")), &[]);
+    settled(&mut tidegate, 2);
+    tidegate.stop();
+    assert_eq!(world.rows("SELECT id, n FROM items"), grid(&[["1", "2"]]));
 }
 
 #[test]

@@ -7,7 +7,7 @@ use super::{
     column::{EpochUnit, Metadata},
 };
 use crate::{
-    config::{ColumnFeed, Constant, Partitions, TableName, Target},
+    config::{ColumnFeed, Constant, Partitions, TableName, Target, Write, WriteMode},
     detect::{self, DetectedField, Sample},
     error::Error,
     selector::Selector,
@@ -68,7 +68,26 @@ pub fn plan(target: &Target, samples: &[Sample]) -> Result<Vec<String>, Error> {
     let Some(table) = &target.table else { return Ok(Vec::new()) };
     let fields = detect::detect(samples);
     let sql = create_table(table, &fields, &target.columns, target.partitions.as_ref())?;
-    Ok(vec![sql])
+    Ok(std::iter::once(sql).chain(key_index(table, &target.write)?).collect())
+}
+
+/// The unique index that a merge into a table that is made needs.
+fn key_index(table: &TableName, write: &Write) -> Result<Option<String>, Error> {
+    if write.mode == WriteMode::Append {
+        return Ok(None);
+    }
+    let key: Vec<String> = write.key.iter().map(|name| quote_identifier(name)).collect();
+    if key.is_empty() {
+        return Err(Error::config(format!(
+            "the table {} is missing and will have no primary key; name the columns that tell its \
+             rows apart, as in key = [\"id\"]",
+            quoted_name(table)
+        )));
+    }
+    // Another instance may be making the same table.
+    let index = quote_identifier(&format!("{}_key", table.name));
+    let (table, key) = (quoted_name(table), key.join(", "));
+    Ok(Some(format!("CREATE UNIQUE INDEX IF NOT EXISTS {index} ON {table} ({key});")))
 }
 
 /// The table that fits the detected fields, with the columns that are configured: metadata have a

@@ -21,7 +21,7 @@ use tokio_postgres::{Row, types::ToSql};
 
 use super::{
     Shared, catalog, checkpoint, connect,
-    merge::Superseded,
+    merge::{Merge, Superseded},
     partitions,
     session::Session,
     sqlstate::{Fault, PgError},
@@ -364,6 +364,7 @@ async fn transact(
         Some(merge) => merge.superseded(batches.iter().map(|flushed| &flushed.batch)),
         None => Superseded::default(),
     };
+    let unique = target.merge.as_ref().is_some_and(Merge::makes_unique);
     for (number, flushed) in batches.iter_mut().enumerate() {
         flushed.batch.coalesced = superseded.in_batch(number);
     }
@@ -373,7 +374,7 @@ async fn transact(
         copied?;
     }
     failpoint!("copy.done");
-    let merged = session.merge(target, deletes).await;
+    let merged = session.merge(target, deletes, unique).await;
     clock.step(Stage::Copy);
     merged?;
     failpoint!("merge.done");

@@ -52,6 +52,9 @@ pub(crate) struct Merge {
     key: Vec<String>,
     version: Option<String>,
     deletes: Deletes,
+    /// Whether two keys that Postgres holds for one have the same bytes, so that the writer can tell
+    /// them apart.
+    is_canonical: bool,
     sql: sql::Statements,
 }
 
@@ -128,7 +131,8 @@ impl Merge {
             deletes: &deletes,
         };
         let sql = parts.statements();
-        Ok(Self { stage, stage_sql, key, version, deletes, sql })
+        let is_canonical = facts.is_canonical(&key);
+        Ok(Self { stage, stage_sql, key, version, deletes, is_canonical, sql })
     }
 
     /// The rows of a write set that need not be sent. Where versions decide, that is not for their
@@ -183,9 +187,15 @@ impl Merge {
         format!("COPY {} ({}) FROM STDIN (FORMAT binary)", self.stage, names.join(", "))
     }
 
-    /// Merges rows of which none deletes. Worth preparing: there is but one way to run it.
-    pub(super) fn put_sql(&self) -> &str {
-        &self.sql.put
+    /// Whether the rows that [`Self::superseded`] has left have keys that Postgres tells apart.
+    pub(super) fn makes_unique(&self) -> bool {
+        self.is_canonical && self.version.is_none()
+    }
+
+    /// Merges rows of which none deletes, and no two have one key if they are `unique`. Worth preparing:
+    /// there is but one way to run it.
+    pub(super) fn put_sql(&self, unique: bool) -> &str {
+        if unique { &self.sql.put_unique } else { &self.sql.put }
     }
 
     /// Merges rows of which some delete, in one simple query: planned each time, as the best way to

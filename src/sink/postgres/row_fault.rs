@@ -151,7 +151,7 @@ async fn try_run(
     for (layout, (bytes, count)) in layouts {
         session.copy(target, layout, &[bytes.freeze()], count).await?;
     }
-    session.merge(target, deletes).await?;
+    session.merge(target, deletes, false).await?;
     match &target.merge {
         Some(merge) => session.execute(&format!("{}; {KEEP}", merge.clear_sql())).await,
         None => session.execute(KEEP).await,

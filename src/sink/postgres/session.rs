@@ -70,7 +70,8 @@ const STAGE_LIFE: Duration = Duration::from_secs(24 * 3600);
 struct Stage {
     made_by: String,
     made_at: Instant,
-    put: Option<Statement>,
+    /// For rows with keys that may be the same, and for others.
+    puts: [Option<Statement>; 2],
 }
 
 /// A connection with the statements that it knows.
@@ -182,7 +183,7 @@ impl Session {
         let made_by = merge.stage_sql().to_owned();
         self.stages.insert(
             merge.stage().to_owned(),
-            Stage { made_by, made_at: Instant::now(), put: None },
+            Stage { made_by, made_at: Instant::now(), puts: [None, None] },
         );
         Ok(())
     }
@@ -193,19 +194,26 @@ impl Session {
         self.execute(&format!("{begin}; {then}")).await
     }
 
-    /// Merges what was copied into the staging table of a target that has one.
-    pub(super) async fn merge(&mut self, target: &PgTarget, deletes: bool) -> Result<(), PgError> {
+    /// Merges what was copied into the staging table of a target that has one. No two rows have one key
+    /// if they are `unique`.
+    pub(super) async fn merge(
+        &mut self,
+        target: &PgTarget,
+        deletes: bool,
+        unique: bool,
+    ) -> Result<(), PgError> {
         let Some(merge) = &target.merge else { return Ok(()) };
         if deletes {
             return self.execute(merge.change_sql()).await;
         }
-        let known = self.stages.get(merge.stage()).and_then(|stage| stage.put.clone());
+        let place = usize::from(unique);
+        let known = self.stages.get(merge.stage()).and_then(|stage| stage.puts[place].clone());
         let statement = match known {
             Some(statement) => statement,
             None => {
-                let statement = self.within(self.connection.prepare(merge.put_sql())).await?;
+                let statement = self.within(self.connection.prepare(merge.put_sql(unique))).await?;
                 if let Some(stage) = self.stages.get_mut(merge.stage()) {
-                    stage.put = Some(statement.clone());
+                    stage.puts[place] = Some(statement.clone());
                 }
                 statement
             }

@@ -43,10 +43,11 @@ const COLUMNS_SQL: &str = "\
     ) \
     SELECT b.name, format_type(b.type, b.typmod) \
                || CASE WHEN c.oid IS NULL THEN '' ELSE format(' COLLATE %I.%I', n.nspname, c.collname) END, \
-           b.value, b.type \
+           b.value, b.type, coalesce(own.collisdeterministic, true) \
     FROM base b JOIN pg_type t ON t.oid = b.type AND t.typtype <> 'd' \
     LEFT JOIN pg_collation c ON c.oid = b.collation_oid AND b.collation_oid <> t.typcollation \
-    LEFT JOIN pg_namespace n ON n.oid = c.collnamespace ORDER BY b.attnum";
+    LEFT JOIN pg_namespace n ON n.oid = c.collnamespace \
+    LEFT JOIN pg_collation own ON own.oid = b.collation_oid ORDER BY b.attnum";
 
 const PRIVILEGES_SQL: &str = "\
     SELECT has_any_column_privilege($1::oid, 'SELECT'), has_any_column_privilege($1::oid, 'UPDATE'), \
@@ -55,6 +56,10 @@ const PRIVILEGES_SQL: &str = "\
            current_user::text, current_database()::text";
 
 const BOOL_OID: u32 = 16;
+/// Types of which two values are equal only if their bytes are, as the encoder writes them: bool, bytea,
+/// bigint, smallint, integer, text, varchar, date, timestamp, timestamptz, uuid. Not numeric, char(n),
+/// the floating ones (0 is -0), nor any that the user has made.
+const CANONICAL_OIDS: [u32; 11] = [16, 17, 20, 21, 23, 25, 1043, 1082, 1114, 1184, 2950];
 const TIMESTAMP_OIDS: [u32; 2] = [1114, 1184];
 
 /// What a merge has to know of its table and its role.
@@ -79,6 +84,8 @@ pub(super) struct StageColumn {
     pub(super) type_sql: String,
     pub(super) default: Option<String>,
     pub(super) type_oid: u32,
+    /// Whether texts are equal only if their bytes are.
+    pub(super) is_deterministic: bool,
 }
 
 /// What the role may do, beside inserting.
@@ -114,6 +121,7 @@ impl Facts {
                     type_sql: row.get(1),
                     default: row.get(2),
                     type_oid: row.get(3),
+                    is_deterministic: row.get(4),
                 })
                 .collect(),
             privileges: Privileges {
@@ -172,6 +180,15 @@ impl Facts {
             table.display(),
             column.type_sql
         )))
+    }
+
+    /// Whether two values of these columns are equal only if their bytes are.
+    pub(super) fn is_canonical(&self, names: &[String]) -> bool {
+        let is_canonical = |column: &StageColumn| {
+            CANONICAL_OIDS.contains(&column.type_oid) && column.is_deterministic
+        };
+        let column = |name: &String| self.columns.iter().find(|column| column.name == *name);
+        names.iter().all(|name| column(name).is_some_and(is_canonical))
     }
 
     fn column(&self, table: &Table, name: &str) -> Result<&StageColumn, Error> {

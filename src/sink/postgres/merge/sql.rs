@@ -9,6 +9,8 @@ const CLEARED: &str = "\"tidegate:cleared\"";
 #[derive(Clone, Debug)]
 pub(super) struct Statements {
     pub(super) put: String,
+    /// For rows of which no two have one key.
+    pub(super) put_unique: String,
     pub(super) change: String,
 }
 
@@ -24,7 +26,8 @@ pub(super) struct Parts<'a> {
 
 impl Parts<'_> {
     pub(super) fn statements(&self) -> Statements {
-        Statements { put: self.put(), change: self.change() }
+        let put_unique = self.put_from(&self.each());
+        Statements { put: self.put(), put_unique, change: self.change() }
     }
 
     /// The last row of each key that is in the staging table, in the order of the keys. A version
@@ -52,12 +55,21 @@ impl Parts<'_> {
         )
     }
 
+    /// The rows in the order of their keys, where no two have the same.
+    fn each(&self) -> String {
+        format!("{} s ORDER BY {}", self.stage, self.key_of("s."))
+    }
+
     fn put(&self) -> String {
+        self.put_from(&self.last())
+    }
+
+    fn put_from(&self, rows: &str) -> String {
         let Self { table, .. } = self;
         let (list, values) = (self.list(""), self.list("s."));
-        let (last, conflict) = (self.last(), self.on_conflict(false));
+        let conflict = self.on_conflict(false);
         format!(
-            "INSERT INTO {table} AS t ({list}) OVERRIDING SYSTEM VALUE SELECT {values} FROM {last} \
+            "INSERT INTO {table} AS t ({list}) OVERRIDING SYSTEM VALUE SELECT {values} FROM {rows} \
              {conflict}"
         )
     }
@@ -225,12 +237,16 @@ mod tests {
 
     #[test]
     fn an_upsert_writes_the_last_row_of_each_key_in_the_order_of_the_keys() {
-        let Statements { put, change } = statements(None, &Deletes::No);
+        let Statements { put, put_unique, change } = statements(None, &Deletes::No);
         assert_eq!(
             put,
             r#"INSERT INTO t AS t ("a", "b", "c", "v") OVERRIDING SYSTEM VALUE SELECT s."a", s."b", s."c", s."v" FROM (SELECT DISTINCT ON ("a", "b") * FROM stage ORDER BY "a", "b", "tidegate:order" DESC) s ON CONFLICT ("a", "b") DO UPDATE SET "c" = excluded."c", "v" = excluded."v""#
         );
         assert_eq!(change, put);
+        assert!(
+            put_unique.contains(r#"FROM stage s ORDER BY s."a", s."b" ON CONFLICT"#),
+            "{put_unique}"
+        );
         let versioned = statements(Some("v"), &Deletes::No).put;
         assert!(
             versioned.ends_with(r#" WHERE t."v" IS NULL OR t."v" <= excluded."v""#),
