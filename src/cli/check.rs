@@ -160,6 +160,7 @@ fn check_table(
     match sink.table(name)? {
         Some(table) => {
             let (columns, fields) = sink.check(&table, target)?;
+            sink.check_changes(&table, target)?;
             Ok(format!("{}, {columns} columns fed from {fields} fields", table.display()))
         }
         None if target.on_missing_table == OnMissingTable::Create => {

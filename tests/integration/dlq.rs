@@ -22,6 +22,7 @@ fn said(world: &World, arguments: &[&str]) -> String {
 /// Runs until every record of the topic has found its fate.
 fn settle(world: &World, config: &str, records: u64) {
     let mut tidegate = world.run(config, &[]);
+    tidegate.await_ready();
     eventually("every record's fate", || {
         let counts = tidegate.assert_conservation();
         if counts.consumed == records { Ok(()) } else { Err(format!("{counts:?}")) }

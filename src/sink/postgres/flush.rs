@@ -184,7 +184,7 @@ impl PostgresWriter {
         target: &PgTarget,
         batches: &mut [&mut Flushed],
     ) -> Result<(), PgError> {
-        let Some(partitions) = &target.growth.partitions else { return Ok(()) };
+        let Some(partitions) = &target.lineage.partitions else { return Ok(()) };
         let wanted = partitions.sort(target, batches);
         if wanted.is_empty() {
             return Ok(());
@@ -197,7 +197,7 @@ impl PostgresWriter {
 
     /// Whether the partitions are others than they were: somebody has detached one.
     async fn look_again(&mut self, target: &PgTarget) -> Result<bool, PgError> {
-        let Some(partitions) = &target.growth.partitions else { return Ok(false) };
+        let Some(partitions) = &target.lineage.partitions else { return Ok(false) };
         let session = self.session().await?;
         let looked = partitions.look(&session, &target.table).await;
         self.give_back(session, looked.is_ok());

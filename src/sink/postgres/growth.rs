@@ -51,7 +51,7 @@ const COLUMNS_SQL: &str = "\
     WHERE attrelid = $1 AND attnum > 0 AND NOT attisdropped";
 
 /// What the states of one table have in common.
-pub(super) struct Growth {
+pub(super) struct Lineage {
     pub(super) target: config::Target,
     pub(super) topic: Option<Arc<DeadLetterTopic>>,
     pub(super) partitions: Option<Partitions>,
@@ -63,7 +63,7 @@ pub(super) struct Growth {
     refusals: Mutex<BTreeMap<String, (Instant, String)>>,
 }
 
-impl Growth {
+impl Lineage {
     pub(super) fn new(
         target: &config::Target,
         topic: Option<Arc<DeadLetterTopic>>,
@@ -134,13 +134,13 @@ enum Change {
 
 impl PgTarget {
     /// See [`crate::sink::Target::adapt`].
-    pub(super) fn become_as(
+    pub(super) fn adapt_to(
         &self,
         wish: &Wish,
         go_on: &mut dyn FnMut() -> bool,
     ) -> Result<Adapted, WriteError> {
-        let (growth, shared) = (&self.growth, &self.shared);
-        let mut newest = match growth.newest.try_lock() {
+        let (lineage, shared) = (&self.lineage, &self.shared);
+        let mut newest = match lineage.newest.try_lock() {
             Ok(newest) => newest,
             Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
             Err(TryLockError::WouldBlock) => {
@@ -153,23 +153,23 @@ impl PgTarget {
         {
             return Ok(Adapted::To(target));
         }
-        if let Some(why) = growth.objection(&self.table, wish) {
+        if let Some(why) = lineage.objection(&self.table, wish) {
             return Ok(Adapted::Refused(why));
         }
         let change =
             self.ask_changing(go_on, async |client| change(client, &self.table, wish).await)?;
         match change {
             Change::Refused(error) => return Ok(Adapted::Refused(self.note(wish, &error))),
-            Change::Made(added) => growth.added.fetch_add(added, Relaxed),
+            Change::Made(added) => lineage.added.fetch_add(added, Relaxed),
         };
         let name = self.table.config_name();
         let seen = self
-            .ask_changing(go_on, async |client| look::look(client, &name, &growth.target).await)?;
+            .ask_changing(go_on, async |client| look::look(client, &name, &lineage.target).await)?;
         let Some(seen) = seen.transpose()? else {
             let message = format!("the table {} is gone", self.table.display());
             return Err(Error::config(message).into());
         };
-        let opened = shared.open(seen, growth)?;
+        let opened = shared.open(seen, lineage)?;
         *newest = opened.id;
         Ok(Adapted::To(opened))
     }
@@ -186,11 +186,11 @@ impl PgTarget {
         };
         match wish {
             Wish::Present => {}
-            Wish::Wider { column, .. } => self.growth.refuse(column, &why),
+            Wish::Wider { column, .. } => self.lineage.refuse(column, &why),
             // Too many columns: that goes for all of them.
-            Wish::Columns(_) if error.code == "54011" => self.growth.refuse(FULL, &why),
+            Wish::Columns(_) if error.code == "54011" => self.lineage.refuse(FULL, &why),
             Wish::Columns(columns) => {
-                columns.iter().for_each(|(name, _)| self.growth.refuse(name, &why));
+                columns.iter().for_each(|(name, _)| self.lineage.refuse(name, &why));
             }
         }
         tracing::warn!("table {} stays as it is: {why}", self.table.display());
@@ -286,8 +286,8 @@ pub(super) async fn check_owner(
     Ok(Err(Error::new(
         ErrorKind::Permission,
         format!(
-            "role {user} may not alter {}, which belongs to {owner}, as on_unknown_field = \
-             \"add_column\" and on_out_of_range = \"widen\" want it; run GRANT {owner_quoted} TO \
+            "role {user} may not alter {}, which belongs to {owner}, as `add_column`, `widen` and \
+             `partitions` want it; run GRANT {owner_quoted} TO \
              {user_quoted}, or ALTER TABLE {} OWNER TO {user_quoted}",
             table.display(),
             table.quoted()

@@ -32,7 +32,7 @@ use tokio::runtime::Handle;
 
 use self::{
     flush::PostgresWriter,
-    growth::Growth,
+    growth::Lineage,
     look::Seen,
     partitions::Partitions,
     sqlstate::{Fault, PgError},
@@ -68,10 +68,10 @@ impl Shared {
     }
 
     /// A target for the table as it was seen.
-    fn open(self: &Arc<Self>, seen: Seen, growth: &Arc<Growth>) -> Result<Arc<PgTarget>, Error> {
+    fn open(self: &Arc<Self>, seen: Seen, lineage: &Arc<Lineage>) -> Result<Arc<PgTarget>, Error> {
         let mut targets = self.targets.lock().unwrap_or_else(PoisonError::into_inner);
         let id = TargetId(targets.len());
-        let opened = Arc::new(PgTarget::new(id, seen, growth, Arc::clone(self))?);
+        let opened = Arc::new(PgTarget::new(id, seen, lineage, Arc::clone(self))?);
         targets.push(Arc::clone(&opened));
         Ok(opened)
     }
@@ -193,6 +193,19 @@ impl PostgresSink {
         })
     }
 
+    /// Whether the role may change the table as the target wants it; gives the partitions to look after.
+    pub(crate) fn check_changes(
+        &self,
+        table: &catalog::Table,
+        target: &config::Target,
+    ) -> Result<Option<Partitions>, Error> {
+        if target.growth.alters() || target.partitions.is_some() {
+            self.ask(async |client| growth::check_owner(client, table).await)??;
+        }
+        let Some(config) = &target.partitions else { return Ok(None) };
+        self.ask(async |client| Partitions::open(client, table, config).await)?.map(Some)
+    }
+
     /// The error for a table that is not there, with the likely one.
     pub(crate) fn missing(&self, table: &TableName) -> Error {
         let shown = catalog::quoted_name(table);
@@ -239,21 +252,13 @@ impl Sink for PostgresSink {
         // Dead letters are kept in both modes, checkpoints in one.
         self.ask(async |client| checkpoint::ensure_schema(client).await)?;
         self.ask(async |client| dead_letters::ensure_headers(client).await)?;
-        if target.growth.alters() {
-            self.ask(async |client| growth::check_owner(client, table).await)??;
-        }
+        let partitions = self.check_changes(table, target)?;
         if target.delivery == Delivery::AtLeastOnce {
             tracing::info!("table {}: at least once; a crash may double rows", table.display());
         }
-        let partitions = match &target.partitions {
-            Some(config) => {
-                Some(self.ask(async |client| Partitions::open(client, table, config).await)??)
-            }
-            None => None,
-        };
-        let growth = Growth::new(target, topic, partitions);
-        let opened = self.shared.open(seen, &growth)?;
-        growth.set_newest(opened.id);
+        let lineage = Lineage::new(target, topic, partitions);
+        let opened = self.shared.open(seen, &lineage)?;
+        lineage.set_newest(opened.id);
         Ok(opened)
     }
 
@@ -263,7 +268,7 @@ impl Sink for PostgresSink {
 
     fn is_tended(&self) -> bool {
         let targets = self.shared.targets.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut partitions = targets.iter().filter_map(|target| target.growth.partitions.as_ref());
+        let mut partitions = targets.iter().filter_map(|target| target.lineage.partitions.as_ref());
         partitions.any(Partitions::expires)
     }
 

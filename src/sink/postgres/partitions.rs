@@ -62,7 +62,7 @@ const PARTITIONS_SQL: &str = r"
     WHERE i.inhparent = $1";
 
 /// The partitions of one table.
-pub(super) struct Partitions {
+pub(crate) struct Partitions {
     config: config::Partitions,
     column: String,
     /// Whether the column is a `date`, which counts days; else it counts microseconds.

@@ -15,7 +15,7 @@ use super::{
     column::{Column, Feed},
     ddl,
     encode::{HEADER, TRAILER},
-    growth::Growth,
+    growth::Lineage,
     look,
     sqlstate::PgError,
     table::PgTarget,
@@ -129,8 +129,8 @@ impl PostgresSink {
         decode: &mut impl FnMut(&[Selector], &mut Show<'_>),
     ) -> Result<Result<Rows, Error>, PgError> {
         let seen = look::see(client, table.clone(), target).await?;
-        let growth = Growth::new(target, None, None);
-        let open = |seen| PgTarget::new(TargetId(0), seen, &growth, Arc::clone(&self.shared));
+        let lineage = Lineage::new(target, None, None);
+        let open = |seen| PgTarget::new(TargetId(0), seen, &lineage, Arc::clone(&self.shared));
         let opened = match seen.and_then(open) {
             Ok(opened) => opened,
             Err(error) => return Ok(Err(error)),

@@ -8,7 +8,7 @@ use super::{
     connect,
     encode::{EncoderError, RowEncoder},
     fit::PgEncoder,
-    growth::Growth,
+    growth::Lineage,
     look::Seen,
     mapping::Mapping,
     merge::{Merge, MergeEncoder},
@@ -44,7 +44,7 @@ pub(crate) struct PgTarget {
     /// How rows get into the table, if not by a COPY into it.
     pub(super) merge: Option<Merge>,
     exactly_once: bool,
-    pub(super) growth: Arc<Growth>,
+    pub(super) lineage: Arc<Lineage>,
     /// Where dead letters go, if not to the table.
     pub(super) dead_letter_topic: Option<Arc<DeadLetterTopic>>,
     pub(super) shared: Arc<Shared>,
@@ -54,17 +54,17 @@ impl PgTarget {
     pub(super) fn new(
         id: TargetId,
         seen: Seen,
-        growth: &Arc<Growth>,
+        lineage: &Arc<Lineage>,
         shared: Arc<Shared>,
     ) -> Result<Self, Error> {
         let Seen { table, mapping, merge, types } = seen;
         let Mapping { columns, mut selectors } = mapping;
-        let unknown = Mapping::unknown(&table, &growth.target);
+        let unknown = Mapping::unknown(&table, &lineage.target);
         selectors.extend(unknown.clone());
         let layouts = encoder(&table, columns.clone())?;
-        let dead_letter_topic = growth.topic.clone();
-        let (table, growth) = (Arc::new(table), Arc::clone(growth));
-        let exactly_once = growth.target.delivery == crate::config::Delivery::ExactlyOnce;
+        let dead_letter_topic = lineage.topic.clone();
+        let (table, lineage) = (Arc::new(table), Arc::clone(lineage));
+        let exactly_once = lineage.target.delivery == crate::config::Delivery::ExactlyOnce;
         Ok(Self {
             id,
             table,
@@ -75,7 +75,7 @@ impl PgTarget {
             layouts,
             merge,
             exactly_once,
-            growth,
+            lineage,
             dead_letter_topic,
             shared,
         })
@@ -167,7 +167,7 @@ impl Target for PgTarget {
         }
         let rows = AppendEncoder {
             rows: encoder(&self.table, columns.clone())?,
-            on_tombstone: self.growth.target.write.on_tombstone,
+            on_tombstone: self.lineage.target.write.on_tombstone,
         };
         let rows: Box<dyn Encoder> = match &self.merge {
             None => Box::new(rows),
@@ -176,7 +176,7 @@ impl Target for PgTarget {
                 Box::new(encoder.map_err(|error| unfit(&self.table, &error))?)
             }
         };
-        let growth = self.growth.target.growth;
+        let growth = self.lineage.target.growth;
         if self.unknown.is_none() && !growth.alters() {
             return Ok(rows);
         }
@@ -187,7 +187,7 @@ impl Target for PgTarget {
     }
 
     fn adapt(&self, wish: &Wish, go_on: &mut dyn FnMut() -> bool) -> Result<Adapted, WriteError> {
-        self.become_as(wish, go_on)
+        self.adapt_to(wish, go_on)
     }
 
     fn checkpoints(&self) -> Option<&dyn Checkpoints> {

@@ -30,7 +30,7 @@ pub(super) fn run(shared: &Arc<Shared>, heart: &Heart) {
 }
 
 fn expire(shared: &Shared, target: &PgTarget, heart: &Heart) {
-    let Some(partitions) = target.growth.partitions.as_ref().filter(|p| p.expires()) else {
+    let Some(partitions) = target.lineage.partitions.as_ref().filter(|p| p.expires()) else {
         return;
     };
     let mut go_on = || {
@@ -61,7 +61,7 @@ fn newest(shared: &Shared) -> Vec<Arc<PgTarget>> {
     let targets = shared.targets.lock().unwrap_or_else(PoisonError::into_inner);
     let mut newest: Vec<Arc<PgTarget>> = Vec::new();
     for target in targets.iter().rev() {
-        if !newest.iter().any(|known| Arc::ptr_eq(&known.growth, &target.growth)) {
+        if !newest.iter().any(|known| Arc::ptr_eq(&known.lineage, &target.lineage)) {
             newest.push(Arc::clone(target));
         }
     }
