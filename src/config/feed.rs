@@ -1,5 +1,7 @@
 //! `columns`: what feeds a column.
 
+use jiff::tz::TimeZone;
+
 use super::{node, reader::Entry};
 use crate::{
     row,
@@ -10,12 +12,15 @@ use crate::{
 /// What feeds a column.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ColumnFeed {
-    /// `{ field = "ts", epoch = "ms", default = 0 }`, `{ pointer = "/address/city" }`
+    /// `{ field = "ts", epoch = "ms", default = 0 }`, `{ pointer = "/at", zone = "Europe/Berlin" }`
     Value {
         /// The record's field, or the value inside one.
         selector: Selector,
         /// What a number means in a date or time column: `s`, `ms`, `us` or `ns`. Default: none.
         epoch: Option<EpochUnit>,
+        /// Where the clock hung that a `timestamptz` without a zone was read from: a name of the IANA
+        /// database. Default: such texts are refused.
+        zone: Option<TimeZone>,
         /// What stands in where the record has no value, or null. Default: the column's own default
         /// for no value, NULL for null.
         default: Option<Constant>,
@@ -78,7 +83,8 @@ pub(super) fn read(column: &str, entry: Entry<'_>) -> Option<ColumnFeed> {
     }
     let mut table = entry.table()?;
     let kinds = KINDS.map(|key| table.take(key));
-    let (epoch, default) = (table.take("epoch"), table.take("default"));
+    let (epoch, zone) = (table.take("epoch"), table.take("zone"));
+    let default = table.take("default");
     table.finish();
     let [field, pointer, metadata, constant, rest, skip] = kinds.clone();
     let mut given = KINDS.iter().zip(&kinds).filter(|(_, kind)| kind.is_some());
@@ -88,7 +94,7 @@ pub(super) fn read(column: &str, entry: Entry<'_>) -> Option<ColumnFeed> {
         return None;
     }
     let is_value = first.is_none() || field.is_some() || pointer.is_some();
-    for (key, entry) in [("epoch", &epoch), ("default", &default)] {
+    for (key, entry) in [("epoch", &epoch), ("zone", &zone), ("default", &default)] {
         if let Some(entry) = entry.as_ref().filter(|_| !is_value) {
             entry.fail(format!("only a `field` or a `pointer` has `{key}`; remove it"));
         }
@@ -99,7 +105,7 @@ pub(super) fn read(column: &str, entry: Entry<'_>) -> Option<ColumnFeed> {
         (_, _, Some(rest), _) => read_flag(&rest, ColumnFeed::Rest),
         (.., Some(skip)) => read_flag(&skip, ColumnFeed::Skip),
         _ => {
-            if first.is_none() && epoch.is_none() && default.is_none() {
+            if first.is_none() && epoch.is_none() && zone.is_none() && default.is_none() {
                 whole.fail(format!("expected one of `{}`", KINDS.join("`, `")));
                 return None;
             }
@@ -109,10 +115,16 @@ pub(super) fn read(column: &str, entry: Entry<'_>) -> Option<ColumnFeed> {
                 _ => Selector::Field(column.to_owned()),
             };
             let epoch = epoch.and_then(|entry| entry.choice(&EPOCH_UNITS));
+            let zone = zone.and_then(|entry| read_zone(&entry));
             let default = default.as_ref().and_then(read_constant);
-            Some(ColumnFeed::Value { selector, epoch, default })
+            Some(ColumnFeed::Value { selector, epoch, zone, default })
         }
     }
+}
+
+fn read_zone(entry: &Entry<'_>) -> Option<TimeZone> {
+    let expected = "a time zone of the IANA database such as \"Europe/Berlin\"";
+    entry.parsed(expected, |text| TimeZone::get(text).ok())
 }
 
 fn read_pointer(entry: &Entry<'_>) -> Option<Selector> {

@@ -14,7 +14,7 @@ use super::{
     table_name::{TableName, is_identifier},
     write::{self, Write},
 };
-use crate::filter::Filter;
+use crate::{filter::Filter, sink::postgres::column::OnNul};
 
 /// One place that a route writes to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,6 +38,8 @@ pub struct Target {
     /// `where`: an expression in CEL; records for which it is false are passed over. Default: all are
     /// wanted.
     pub filter: Option<Filter>,
+    /// What becomes of U+0000 in texts and `jsonb`. Postgres only; default: `"dead_letter"`.
+    pub on_nul: OnNul,
     /// `match`: how a column finds the field of its name. Postgres only; default: `"exact"`.
     pub matching: Matching,
     /// What feeds which column. A column that is not named here takes the record's field of the
@@ -59,6 +61,7 @@ impl Target {
             partitions: None,
             dead_letters: DeadLetters::Table,
             filter: None,
+            on_nul: OnNul::DeadLetter,
             matching: Matching::Exact,
             columns: BTreeMap::new(),
         }
@@ -118,6 +121,9 @@ const DELIVERIES: [(&str, Delivery); 2] =
 
 const MATCHINGS: [(&str, Matching); 2] = [("exact", Matching::Exact), ("loose", Matching::Loose)];
 
+const ON_NUL: [(&str, OnNul); 3] =
+    [("dead_letter", OnNul::DeadLetter), ("strip", OnNul::Strip), ("replace", OnNul::Replace)];
+
 const ON_MISSING_TABLE: [(&str, OnMissingTable); 2] =
     [("fail", OnMissingTable::Fail), ("create", OnMissingTable::Create)];
 
@@ -174,8 +180,8 @@ fn read_filter(entry: &Entry<'_>) -> Option<Filter> {
 }
 
 /// The keys that only a Postgres sink has.
-fn postgres_keys<'a>(table: &mut Table<'a>) -> [Option<Entry<'a>>; 6] {
-    ["table", "delivery", "on_missing_table", "dead_letters", "match", "columns"]
+fn postgres_keys<'a>(table: &mut Table<'a>) -> [Option<Entry<'a>>; 7] {
+    ["table", "delivery", "on_missing_table", "dead_letters", "on_nul", "match", "columns"]
         .map(|key| table.take(key))
 }
 
@@ -186,6 +192,7 @@ fn postgres(table: &mut Table<'_>) -> Option<Target> {
     let delivery = table.take("delivery").and_then(|entry| entry.choice(&DELIVERIES));
     let missing = table.take("on_missing_table").and_then(|e| e.choice(&ON_MISSING_TABLE));
     let dead_letters = table.take("dead_letters").and_then(read_dead_letters);
+    let on_nul = table.take("on_nul").and_then(|entry| entry.choice(&ON_NUL));
     let matching = table.take("match").and_then(|entry| entry.choice(&MATCHINGS));
     let columns = table.section("columns");
     let columns = columns.all().filter_map(|(column, entry)| {
@@ -199,6 +206,7 @@ fn postgres(table: &mut Table<'_>) -> Option<Target> {
     let partitions = table.take("partitions").and_then(partitions::read);
     Some(Target {
         sink: String::new(),
+        on_nul: on_nul.unwrap_or_default(),
         matching: matching.unwrap_or_default(),
         columns,
         growth,
@@ -214,8 +222,8 @@ fn postgres(table: &mut Table<'_>) -> Option<Target> {
 
 fn other(table: &mut Table<'_>) -> Target {
     write::read_append(table);
-    let [name, delivery, missing, dead_letters, matching, columns] = postgres_keys(table);
-    let keys = [name, missing, dead_letters, matching, columns].into_iter();
+    let [name, delivery, missing, dead_letters, on_nul, matching, columns] = postgres_keys(table);
+    let keys = [name, missing, dead_letters, on_nul, matching, columns].into_iter();
     for entry in keys.chain(growth::keys(table)).chain([table.take("partitions")]).flatten() {
         entry.fail("only a postgres sink has this key; remove it");
     }
@@ -233,6 +241,7 @@ fn other(table: &mut Table<'_>) -> Target {
         growth: Growth::default(),
         partitions: None,
         dead_letters: DeadLetters::Table,
+        on_nul: OnNul::DeadLetter,
         matching: Matching::Exact,
         columns: BTreeMap::new(),
         filter: None,

@@ -9,6 +9,7 @@
 mod brokers;
 mod claims;
 mod cli;
+mod conformance;
 mod dead_letter_topic;
 mod delivery;
 mod dlq;

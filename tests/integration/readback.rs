@@ -57,7 +57,12 @@ fn a_hundred_thousand_rows_read_back_as_postgres_reads_their_texts() {
     for ((name, explanation), count) in explained {
         println!("readback: {name}: {explanation}: {count}");
     }
-    let shown: Vec<&String> = faults.iter().take(60).collect();
+    // Some of each column: a fault seldom comes alone.
+    let column = |fault: &String| fault.split(':').next().map(str::to_owned);
+    let shown: Vec<&String> = faults
+        .chunk_by(|a, b| column(a) == column(b))
+        .flat_map(|some| some.iter().take(6))
+        .collect();
     assert!(faults.is_empty(), "{} faults: {shown:#?}", faults.len());
     assert!(accepted >= ACCEPTED, "only {accepted} rows were taken by both");
 }

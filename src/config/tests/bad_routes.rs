@@ -329,6 +329,12 @@ fn what_is_wrong_with_a_target_is_named() {
         ),
         (
             r#"epoch = "ms""#,
+            r#"zone = "Berlin""#,
+            "tidegate.toml:40: routes[0].to[0].columns.created_at.zone: expected a time zone of \
+             the IANA database such as \"Europe/Berlin\", found `Berlin`",
+        ),
+        (
+            r#"epoch = "ms""#,
             r#"epok = "ms""#,
             "tidegate.toml:40: routes[0].to[0].columns.created_at.epok: unknown key; did \
              you mean `epoch`?",

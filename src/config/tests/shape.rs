@@ -5,7 +5,7 @@ use tracing::level_filters::LevelFilter;
 use super::{super::*, FULL, URL, full_with, parse, problems};
 use crate::{
     selector::{Pointer, Selector},
-    sink::postgres::column::{EpochUnit, Metadata},
+    sink::postgres::column::{EpochUnit, Metadata, OnNul},
 };
 
 const LEAST: &str = r#"
@@ -20,7 +20,7 @@ to = [{ sink = "nowhere" }]
 "#;
 
 fn field(name: &str, epoch: Option<EpochUnit>) -> ColumnFeed {
-    ColumnFeed::Value { selector: name.into(), epoch, default: None }
+    ColumnFeed::Value { selector: name.into(), epoch, zone: None, default: None }
 }
 
 fn columns_of(columns: &str) -> BTreeMap<String, ColumnFeed> {
@@ -73,6 +73,7 @@ fn a_route_arrives_with_its_targets() {
         growth: Growth::default(),
         partitions: None,
         dead_letters: DeadLetters::Table,
+        on_nul: OnNul::DeadLetter,
         matching: Matching::Exact,
         columns: BTreeMap::new(),
         filter: None,
@@ -152,6 +153,18 @@ fn properties_may_be_numbers_and_need_no_quotes() {
 #[test]
 fn a_column_may_be_fed_from_its_own_field_in_another_unit() {
     assert_eq!(columns_of("ts = { epoch = \"us\" }")["ts"], field("ts", Some(EpochUnit::Us)));
+    let zone = Some(jiff::tz::TimeZone::get("Europe/Berlin").unwrap());
+    let expected = ColumnFeed::Value { selector: "ts".into(), epoch: None, zone, default: None };
+    assert_eq!(columns_of("ts = { zone = \"Europe/Berlin\" }")["ts"], expected);
+}
+
+#[test]
+fn nul_may_be_left_out_or_replaced() {
+    for (text, on_nul) in [("strip", OnNul::Strip), ("replace", OnNul::Replace)] {
+        let letters = "dead_letters = { topic = \"orders-dead\" }";
+        let config = parse(&FULL.replace(letters, &format!("on_nul = \"{text}\""))).unwrap();
+        assert_eq!(config.routes[0].to[0].on_nul, on_nul);
+    }
 }
 
 #[test]
@@ -163,7 +176,7 @@ fn a_column_may_be_fed_from_inside_a_field_or_from_nothing() {
     );
     let city = Selector::Pointer(Pointer::parse("/address/city").unwrap());
     let default = Some(Constant::Text("?".to_owned()));
-    assert_eq!(fed["city"], ColumnFeed::Value { selector: city, epoch: None, default });
+    assert_eq!(fed["city"], ColumnFeed::Value { selector: city, epoch: None, zone: None, default });
     let constant = |name: &str| match &fed[name] {
         ColumnFeed::Constant(constant) => constant.clone(),
         other => panic!("{other:?}"),
@@ -175,7 +188,10 @@ fn a_column_may_be_fed_from_inside_a_field_or_from_nothing() {
     assert_eq!(constant("worst"), Constant::Text("inf".to_owned()));
     assert_eq!(fed["extra"], ColumnFeed::Rest);
     let default = Some(Constant::Number("-1".to_owned()));
-    assert_eq!(fed["n"], ColumnFeed::Value { selector: "n".into(), epoch: None, default });
+    assert_eq!(
+        fed["n"],
+        ColumnFeed::Value { selector: "n".into(), epoch: None, zone: None, default }
+    );
 }
 
 #[test]

@@ -102,12 +102,26 @@ impl ColumnType {
         !matches!(self, Self::Unknown(_))
     }
 
+    /// Whether there are instants in it, which a clock may tell.
+    pub(super) fn has_instants(&self) -> bool {
+        match self {
+            Self::Timestamptz => true,
+            Self::Array(array) => array.element.has_instants(),
+            Self::Range(bound) | Self::Multirange(bound) => bound.has_instants(),
+            Self::Composite(composite) => {
+                composite.attributes.iter().any(|attribute| attribute.column_type.has_instants())
+            }
+            _ => false,
+        }
+    }
+
     /// Whether a JSON array is one value of the type, and not a list of several.
     pub(super) fn takes_json_arrays(&self) -> bool {
         matches!(
             self,
             Self::Json
                 | Self::Jsonb
+                | Self::Array(_)
                 | Self::Composite(_)
                 | Self::Range(_)
                 | Self::Multirange(_)

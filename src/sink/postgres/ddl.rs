@@ -272,7 +272,7 @@ mod tests {
     }
 
     fn feed(name: &str, epoch: Option<EpochUnit>) -> ColumnFeed {
-        ColumnFeed::Value { selector: name.into(), epoch, default: None }
+        ColumnFeed::Value { selector: name.into(), epoch, zone: None, default: None }
     }
 
     fn create(

@@ -5,6 +5,8 @@ use std::{
     sync::Arc,
 };
 
+use jiff::tz::TimeZone;
+
 use super::{
     catalog::{CatalogColumn, Table, nearest},
     column::{Column, ColumnType, Feed, Reading},
@@ -39,17 +41,20 @@ impl Mapping {
         }
         let mut mapping = Self { columns: Vec::new(), selectors: Vec::new() };
         for column in &table.columns {
-            let (feed, epoch_unit, constant) = match configured.get(&column.name) {
+            let mut reading = Reading { on_nul: target.on_nul, ..Reading::default() };
+            let (feed, constant) = match configured.get(&column.name) {
                 Some(ColumnFeed::Skip) => continue,
-                Some(ColumnFeed::Metadata(metadata)) => (Feed::Metadata(*metadata), None, None),
-                Some(ColumnFeed::Value { selector, epoch, default }) => {
-                    (mapping.select(selector.clone()), *epoch, default.as_ref())
+                Some(ColumnFeed::Metadata(metadata)) => (Feed::Metadata(*metadata), None),
+                Some(ColumnFeed::Value { selector, epoch, zone, default }) => {
+                    check_zone(table, column, zone.as_ref())?;
+                    (reading.epoch_unit, reading.zone) = (*epoch, zone.clone());
+                    (mapping.select(selector.clone()), default.as_ref())
                 }
-                Some(ColumnFeed::Constant(constant)) => (Feed::Constant, None, Some(constant)),
+                Some(ColumnFeed::Constant(constant)) => (Feed::Constant, Some(constant)),
                 Some(ColumnFeed::Rest) => {
                     check_rest(table, column)?;
                     let except = Arc::new(known_fields(table, configured));
-                    (mapping.select(Selector::Rest { except }), None, None)
+                    (mapping.select(Selector::Rest { except }), None)
                 }
                 None => {
                     let name = column.name.clone();
@@ -57,7 +62,7 @@ impl Mapping {
                         Matching::Exact => Selector::Field(name),
                         Matching::Loose => Selector::Spelling(name),
                     };
-                    (mapping.select(selector), None, None)
+                    (mapping.select(selector), None)
                 }
             };
             if !column.column_type.has_encoder() {
@@ -72,7 +77,7 @@ impl Mapping {
                 column_type: column.column_type.clone(),
                 not_null: column.not_null,
                 has_default: column.has_default,
-                reading: Reading { epoch_unit, ..Reading::default() },
+                reading,
                 feed,
                 fallback: None,
             };
@@ -137,6 +142,21 @@ fn encode_constant(table: &str, column: &Column, constant: &Constant) -> Result<
             column.name, rejection.message
         ))),
     }
+}
+
+/// Only an instant can be read from a clock.
+fn check_zone(table: &Table, column: &CatalogColumn, zone: Option<&TimeZone>) -> Result<(), Error> {
+    if zone.is_none() || column.column_type.has_instants() {
+        return Ok(());
+    }
+    Err(Error::config(format!(
+        "column {} of {} has type {}: only a timestamp with time zone is read from a clock; remove \
+         columns.{}.zone",
+        column.name,
+        table.display(),
+        column.type_name,
+        column.name
+    )))
 }
 
 /// The rest of a record is an object.
@@ -212,7 +232,7 @@ mod tests {
     }
 
     fn value(selector: Selector, default: Option<Constant>) -> ColumnFeed {
-        ColumnFeed::Value { selector, epoch: None, default }
+        ColumnFeed::Value { selector, epoch: None, zone: None, default }
     }
 
     fn map(table: &Table, configured: &[(&str, ColumnFeed)]) -> Result<Mapping, Error> {
@@ -239,6 +259,24 @@ mod tests {
         assert_eq!(map(&table, &[("seq", ColumnFeed::Skip)]).unwrap().columns.len(), 1);
         let error = map(&table, &[("seq", value("seq".into(), None))]).unwrap_err();
         assert!(error.message.contains("is GENERATED ALWAYS AS IDENTITY: Postgres"), "{error}");
+    }
+
+    #[test]
+    fn a_zone_is_for_instants_alone() {
+        let zone = Some(TimeZone::get("Europe/Berlin").unwrap());
+        let feed = ColumnFeed::Value {
+            selector: "at".into(),
+            epoch: None,
+            zone: zone.clone(),
+            default: None,
+        };
+        let bound = Arc::new(ColumnType::Timestamptz);
+        for column_type in [ColumnType::Timestamptz, ColumnType::Range(bound)] {
+            let mapping = map(&table(&[("at", column_type)]), &[("at", feed.clone())]).unwrap();
+            assert_eq!(mapping.columns[0].reading.zone, zone);
+        }
+        let error = map(&table(&[("at", ColumnType::Timestamp)]), &[("at", feed)]).unwrap_err();
+        assert!(error.message.contains("remove columns.at.zone"), "{error}");
     }
 
     #[test]

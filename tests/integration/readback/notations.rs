@@ -44,8 +44,8 @@ pub(super) fn clock(dice: &mut Dice) -> String {
 }
 
 /// Intervals that Postgres reads and tidegate does not.
-pub(super) const ODD_INTERVALS: [&str; 7] =
-    ["1.5 days", "P0.5Y", "1-2", "5", "1 decade", " 1 day", "P0001-02-03T04:05:06"];
+pub(super) const ODD_INTERVALS: [&str; 9] =
+    ["1.5 days", "P0.5Y", "P1", "PT", "1-2", "5", "1 decade", " 1 day", "P0001-02-03T04:05:06"];
 
 pub(super) fn interval(dice: &mut Dice) -> String {
     let mut number = |most: usize| {
@@ -53,16 +53,16 @@ pub(super) fn interval(dice: &mut Dice) -> String {
         let sign = dice.pick(&["", "", "", "-", "+"]);
         format!("{sign}{}", whole(dice, digits))
     };
-    let numbers = [number(10), number(10), number(10), number(12), number(12), number(12)];
+    let numbers = [number(10), number(10), number(10), number(12), number(12), number(5)];
     let [years, months, days, hours, minutes, seconds] = &numbers;
-    let count = 1 + dice.below(9);
+    let count = 1 + dice.below(6);
     let fraction = format!(".{}", dice.digits(count));
     let fraction = if dice.once_in(2) { "" } else { &fraction };
     let (hh, mm, ss) = (dice.below(200), dice.below(61), dice.below(61));
     let clock = format!("{}{hh:02}:{mm:02}:{ss:02}{fraction}", dice.pick(&["", "-", "+"]));
     let text = match dice.below(10) {
         0 => dice.pick(&ODD_INTERVALS).to_owned(),
-        1 => dice.pick(&["", "P", "PT", "P1", "soon", "1 day 1 day", "@ 1 day ago"]).to_owned(),
+        1 => dice.pick(&["", "P", "soon", "1 day 1 day", "@ 1 day ago"]).to_owned(),
         2 | 3 => format!("P{years}Y{months}M{days}DT{hours}H{minutes}M{seconds}{fraction}S"),
         4 => format!("P{days}W"),
         5 => format!("PT{seconds}{fraction}S"),

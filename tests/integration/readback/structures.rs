@@ -35,8 +35,13 @@ fn odd_intervals(text: &str, _: &str) -> Option<&'static str> {
     notations::ODD_INTERVALS.contains(&text).then_some("an interval in another form")
 }
 
-fn fewer_octets(text: &str, _: &str) -> Option<&'static str> {
-    text.ends_with(':').then_some("a short address")
+fn signed(text: &str) -> Option<&'static str> {
+    (text.starts_with('P') && text.contains('+')).then_some("a plus sign in ISO 8601")
+}
+
+fn empty_arrays(text: &str) -> Option<&'static str> {
+    let is_empty = text.chars().all(|letter| "[]{}, ".contains(letter));
+    is_empty.then_some("an array of empty arrays")
 }
 
 fn unknown_attributes(text: &str, message: &str) -> Option<&'static str> {
@@ -97,12 +102,16 @@ pub(super) const CASES: [Case; 33] = [
     Case { only_theirs: odd_clocks, ..case("time", notations::clock) },
     Case { only_theirs: odd_clocks, ..case("time(2)", notations::clock) },
     Case { only_ours: far_zones, only_theirs: odd_clocks, ..case("timetz", notations::clock) },
-    Case { only_theirs: odd_intervals, ..case("interval", notations::interval) },
-    Case { only_theirs: odd_intervals, ..case("interval(1)", notations::interval) },
+    Case { only_ours: signed, only_theirs: odd_intervals, ..case("interval", notations::interval) },
+    Case {
+        only_ours: signed,
+        only_theirs: odd_intervals,
+        ..case("interval(1)", notations::interval)
+    },
     case("inet", notations::address),
     case("cidr", notations::address),
-    Case { only_theirs: fewer_octets, ..case("macaddr", notations::hardware) },
-    Case { only_theirs: fewer_octets, ..case("macaddr8", notations::hardware) },
+    case("macaddr", notations::hardware),
+    case("macaddr8", notations::hardware),
     case("bit(5)", notations::bits),
     case("bit varying(7)", notations::bits),
     Case { reads: POINT, ..case("point", notations::point) },
@@ -113,13 +122,13 @@ pub(super) const CASES: [Case; 33] = [
     range!("tsrange", "timestamp", notations::date_range),
     range!("tstzrange", "timestamptz", notations::instant_range),
     Case { reads: MULTIRANGE, ..case("int4multirange", notations::multirange) },
-    Case { reads: BRACES, ..case("int[]", notations::integers) },
-    Case { reads: BRACES, ..case("numeric(6,2)[]", notations::numerics) },
-    Case { reads: BRACES, ..case("timestamptz[]", notations::instants) },
-    Case { reads: BRACES, ..case("text[]", notations::texts) },
+    Case { reads: BRACES, only_ours: empty_arrays, ..case("int[]", notations::integers) },
+    Case { reads: BRACES, only_ours: empty_arrays, ..case("numeric(6,2)[]", notations::numerics) },
+    Case { reads: BRACES, only_ours: empty_arrays, ..case("timestamptz[]", notations::instants) },
+    Case { reads: BRACES, only_ours: empty_arrays, ..case("text[]", notations::texts) },
     Case { reads: DOCUMENTS, ..case("jsonb[]", notations::documents) },
     case("mood", notations::label),
-    Case { reads: BRACES, ..case("mood[]", notations::labels) },
+    Case { reads: BRACES, only_ours: empty_arrays, ..case("mood[]", notations::labels) },
     Case { only_theirs: cut_spaces, ..case("code", writing::short_text) },
     Case { reads: PAIR, only_theirs: unknown_attributes, ..case("pair", notations::pair) },
 ];

@@ -124,7 +124,7 @@ impl<'a> Items<'a> {
                 }))
             }
             Self::Text { rest, first } => {
-                let written = trim_start((*rest)?);
+                let written = trim_start(rest.take()?);
                 if std::mem::take(first) && written.is_empty() {
                     return None;
                 }
@@ -133,7 +133,6 @@ impl<'a> Items<'a> {
                     [b',', after @ ..] => Some((item, Some(after))),
                     _ => None,
                 });
-                *rest = None;
                 let Some((item, after)) = read else { return Some(Err(unreadable(written))) };
                 *rest = after;
                 Some(Ok(item))

@@ -245,7 +245,8 @@ fn clock(text: &[u8]) -> Option<(Result<i64, Fault>, &[u8])> {
         _ => (Some(0), 0, rest),
     };
     let us = match (two(m1, m2), seconds) {
-        (Some(minutes @ 0..60), Some(seconds @ 0..60)) => hours
+        // Second 60 is what follows, as in Postgres.
+        (Some(minutes @ 0..60), Some(seconds @ 0..=60)) => hours
             .checked_mul(HOUR_US)
             .and_then(|value| value.checked_add(minutes * MINUTE_US + seconds * 1_000_000 + us))
             .map(|value| sign * value)

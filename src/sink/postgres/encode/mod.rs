@@ -21,6 +21,7 @@ mod members;
 mod metadata;
 mod money;
 mod network;
+mod nul;
 mod number;
 mod numeric;
 mod parts;
@@ -31,20 +32,21 @@ mod text;
 mod time;
 mod type_name;
 mod uuid;
+mod value;
 mod walk;
 
 use std::fmt::Debug;
 
-use super::column::{Column, ColumnType, Feed, Reading};
+use super::column::{Column, Feed, OnNul, Reading};
 use crate::{
     batch::Layout,
-    format::json::unescape,
     record::Record,
     rejection::{Reason, Rejection},
     row::{Row, Value},
 };
 use refusal::{bad_escape, refuse, show};
-use type_name::{type_name, wanted};
+use type_name::type_name;
+use value::{Literal, literal, part, typed};
 
 pub(super) use refusal::excerpt as shown;
 pub use walk::rows;
@@ -101,6 +103,8 @@ pub struct RowEncoder {
     columns: Vec<EncodedColumn>,
     defaulted: Vec<usize>,
     scratch: Scratch,
+    /// Whether U+0000 is left out or replaced in some column.
+    mends: bool,
 }
 
 #[derive(Debug)]
@@ -127,8 +131,12 @@ impl RowEncoder {
         if i16::try_from(columns.len()).is_err() {
             return Err(EncoderError::TooManyColumns { count: columns.len() });
         }
-        let mut encoder =
-            Self { columns: Vec::new(), defaulted: Vec::new(), scratch: Scratch::default() };
+        let mut encoder = Self {
+            columns: Vec::new(),
+            defaulted: Vec::new(),
+            scratch: Scratch::default(),
+            mends: columns.iter().any(|column| column.reading.on_nul != OnNul::DeadLetter),
+        };
         for column in columns {
             let mut absent_bit = 0;
             match column.feed {
@@ -183,6 +191,45 @@ impl RowEncoder {
             }
             if let Err(mut rejection) = field(column, record, row, &mut self.scratch, out) {
                 out.truncate(start);
+                if self.mends && rejection.reason == Reason::InvalidCharacter {
+                    return self.encode_mended(record, row, absent, out);
+                }
+                rejection.column = Some(column.name.clone());
+                return Err(rejection);
+            }
+        }
+        Ok(())
+    }
+
+    /// As [`Self::encode`], with U+0000 left out or replaced: a second try, so that the first one
+    /// need not look for it.
+    #[cold]
+    fn encode_mended(
+        &mut self,
+        record: &Record<'_>,
+        row: &Row<'_>,
+        absent: Layout,
+        out: &mut Vec<u8>,
+    ) -> Result<(), Rejection> {
+        let start = out.len();
+        let count = self.columns.len() as u16 - absent.0.count_ones() as u16;
+        out.extend_from_slice(&count.to_be_bytes());
+        for EncodedColumn { column, absent_bit } in &self.columns {
+            if absent_bit & absent.0 != 0 {
+                continue;
+            }
+            let result = match column.feed {
+                Feed::Field(index) => {
+                    let mut text = self.scratch.parts.take();
+                    let mended = nul::mend(row.get(index), column.reading.on_nul, &mut text);
+                    let result = value(column, mended, &mut self.scratch, out);
+                    self.scratch.parts.give(text);
+                    result
+                }
+                _ => field(column, record, row, &mut self.scratch, out),
+            };
+            if let Err(mut rejection) = result {
+                out.truncate(start);
                 rejection.column = Some(column.name.clone());
                 return Err(rejection);
             }
@@ -228,124 +275,6 @@ fn value(
     }
 }
 
-/// Appends the length and the bytes of one value that is not NULL.
-#[inline(always)]
-fn typed(
-    column_type: &ColumnType,
-    reading: &Reading,
-    value: Value<'_>,
-    scratch: &mut Scratch,
-    out: &mut Vec<u8>,
-) -> Result<(), Rejection> {
-    match (column_type, value) {
-        (ColumnType::Text { max_chars }, _) => return text::encode(value, *max_chars, out),
-        (ColumnType::Json, _) => return json::encode(value, out),
-        (ColumnType::Jsonb, _) => return json::encode_binary(value, out),
-        (ColumnType::Bytea, Value::Bytes(bytes)) => return put(bytes, out),
-        (ColumnType::Bool, Value::Bool(value)) => {
-            number::put_bool(value, out);
-            return Ok(());
-        }
-        (
-            ColumnType::Array(_)
-            | ColumnType::Composite(_)
-            | ColumnType::Range(_)
-            | ColumnType::Multirange(_)
-            | ColumnType::Point
-            | ColumnType::Bit { .. }
-            | ColumnType::Unknown(_),
-            _,
-        ) => return structured(column_type, reading, value, scratch, out),
-        _ => {}
-    }
-    let literal = literal(column_type, value, &mut scratch.text)?;
-    match column_type {
-        ColumnType::Bool => number::encode_bool(literal, out),
-        ColumnType::Int2 | ColumnType::Int4 | ColumnType::Int8 => {
-            number::encode_integer(column_type, literal, out)
-        }
-        ColumnType::Float4 => number::encode_float4(literal, out),
-        ColumnType::Float8 => number::encode_float8(literal, out),
-        ColumnType::Numeric { limits } => numeric::encode(literal, *limits, out),
-        ColumnType::Uuid => uuid::encode(literal, out),
-        ColumnType::Date => time::encode_date(literal, reading.epoch_unit, out),
-        ColumnType::Timestamp => time::encode_timestamp(literal, reading, false, out),
-        ColumnType::Timestamptz => time::encode_timestamp(literal, reading, true, out),
-        ColumnType::Bytea => bytea::encode(literal, out),
-        _ => seldom(column_type, reading, literal, out),
-    }
-}
-
-/// The types that few tables have, apart from the others so that those stay in few instructions.
-#[inline(never)]
-fn seldom(
-    column_type: &ColumnType,
-    reading: &Reading,
-    literal: Literal<'_>,
-    out: &mut Vec<u8>,
-) -> Result<(), Rejection> {
-    match column_type {
-        ColumnType::Oid => number::encode_oid(literal, out),
-        ColumnType::Money { digits } => money::encode(literal, *digits, out),
-        ColumnType::Name => text::encode_name(literal, out),
-        ColumnType::Char => text::encode_char(literal, out),
-        ColumnType::Xml => text::encode_xml(literal, out),
-        ColumnType::Time => time::encode_time(literal, reading.epoch_unit, out),
-        ColumnType::Timetz => time::encode_timetz(literal, out),
-        ColumnType::Interval => interval::encode(literal, reading.epoch_unit, out),
-        ColumnType::Inet => network::encode_inet(literal, out),
-        ColumnType::Cidr => network::encode_cidr(literal, out),
-        ColumnType::Macaddr => network::encode_macaddr(literal, out),
-        ColumnType::Macaddr8 => network::encode_macaddr8(literal, out),
-        ColumnType::Varbit { max_bits } => bits::encode_varbit(literal, *max_bits, out),
-        ColumnType::Enum(labels) => label::encode(literal, labels, out),
-        // All others are encoded before there is a literal.
-        _ => Err(Rejection::record(Reason::WrongType, "the column's type has no encoder")),
-    }
-}
-
-/// The types that take more than a text or a number.
-#[inline(never)]
-fn structured(
-    column_type: &ColumnType,
-    reading: &Reading,
-    value: Value<'_>,
-    scratch: &mut Scratch,
-    out: &mut Vec<u8>,
-) -> Result<(), Rejection> {
-    match column_type {
-        ColumnType::Array(array) => array::encode(array, reading, value, scratch, out),
-        ColumnType::Composite(composite) => {
-            composite::encode(composite, reading, value, scratch, out)
-        }
-        ColumnType::Range(bound) => range::encode(bound, reading, value, scratch, out),
-        ColumnType::Multirange(bound) => range::encode_multi(bound, reading, value, scratch, out),
-        ColumnType::Point => point::encode(value, scratch, out),
-        ColumnType::Bit { bits } => match value {
-            Value::Bool(value) => bits::encode_bool(value, *bits, out),
-            _ => bits::encode_bit(literal(column_type, value, &mut scratch.text)?, *bits, out),
-        },
-        _ => text::encode(value, None, out),
-    }
-}
-
-/// A part of a value: an element, an attribute, a bound.
-fn part(
-    column_type: &ColumnType,
-    reading: &Reading,
-    value: Value<'_>,
-    scratch: &mut Scratch,
-    out: &mut Vec<u8>,
-) -> Result<(), Rejection> {
-    match value {
-        Value::Absent | Value::Null => {
-            out.extend_from_slice(&NULL);
-            Ok(())
-        }
-        _ => typed(column_type, reading, value, scratch, out),
-    }
-}
-
 /// Appends what stands for no value: the column's fallback, or NULL.
 fn null(column: &Column, value: Value<'_>, out: &mut Vec<u8>) -> Result<(), Rejection> {
     if let Some(field) = &column.fallback {
@@ -362,37 +291,6 @@ fn null(column: &Column, value: Value<'_>, out: &mut Vec<u8>) -> Result<(), Reje
     }
     out.extend_from_slice(&NULL);
     Ok(())
-}
-
-/// A value that has to be read as the column's type.
-#[derive(Clone, Copy, Debug)]
-enum Literal<'a> {
-    /// A number, in the grammar of JSON.
-    Number(&'a [u8]),
-    /// A text, or bytes that may be one.
-    Text(&'a [u8]),
-}
-
-#[inline(always)]
-fn literal<'a>(
-    column_type: &ColumnType,
-    value: Value<'a>,
-    scratch: &'a mut Vec<u8>,
-) -> Result<Literal<'a>, Rejection> {
-    match value {
-        Value::Number(text) => Ok(Literal::Number(text)),
-        Value::Text { raw, escaped: false } | Value::Plain(raw) | Value::Bytes(raw) => {
-            Ok(Literal::Text(raw))
-        }
-        Value::Text { raw, escaped: true } => {
-            scratch.clear();
-            unescape(raw, scratch).map_err(|bad| bad_escape(bad, raw))?;
-            Ok(Literal::Text(scratch))
-        }
-        Value::Bool(_) | Value::Nested(_) | Value::Absent | Value::Null => {
-            Err(refuse(Reason::WrongType, &show(value), wanted(column_type)))
-        }
-    }
 }
 
 /// Appends a field of known size: its length, then its bytes, in one piece.

@@ -91,12 +91,15 @@ fn put_address(
 }
 
 pub(super) fn encode_macaddr(literal: Literal<'_>, out: &mut Vec<u8>) -> Result<(), Rejection> {
-    const EXPECTED: &str = "expected an address like 08:00:2b:01:02:03 (macaddr)";
     let text = text(literal, "macaddr")?;
-    let octets = hardware(text).ok_or_else(|| refuse(Reason::InvalidText, text, EXPECTED))?;
-    match octets {
-        ([a, b, c, d, e, f, ..], 6) => put_fixed::<6, 10>([a, b, c, d, e, f], out),
-        _ => return Err(refuse(Reason::InvalidText, text, EXPECTED)),
+    match hardware(text) {
+        Some(([a, b, c, d, e, f, ..], 6)) if is_grouped(text) => {
+            put_fixed::<6, 10>([a, b, c, d, e, f], out);
+        }
+        _ => {
+            let problem = "expected an address like 08:00:2b:01:02:03 (macaddr)";
+            return Err(refuse(Reason::InvalidText, text, problem));
+        }
     }
     Ok(())
 }
@@ -117,30 +120,35 @@ pub(super) fn encode_macaddr8(literal: Literal<'_>, out: &mut Vec<u8>) -> Result
     Ok(())
 }
 
-/// Six or eight octets, in groups of the same size and with the same separator, or without any.
+/// Six or eight octets, of two digits each, with the same separator wherever there is one.
 fn hardware(text: &[u8]) -> Option<([u8; 8], usize)> {
-    let group = text.iter().position(|byte| !byte.is_ascii_hexdigit()).unwrap_or(text.len());
-    let separator = text.get(group).copied().unwrap_or(b':');
-    // As Postgres knows them: aa:bb, aa-bb, aabb.ccdd, aabb-ccdd, aabbcc:ddeeff, aabbcc-ddeeff.
-    let is_known = match group {
-        2 | 6 => matches!(separator, b':' | b'-'),
-        4 => matches!(separator, b'.' | b'-'),
-        12 | 16 => text.len() == group,
-        _ => false,
-    };
-    if !is_known {
-        return None;
-    }
     let (mut octets, mut count) = ([0; 8], 0);
-    for part in text.split(|byte| *byte == separator) {
-        let (pairs, []) = part.as_chunks::<2>() else { return None };
-        if part.len() != group {
-            return None;
-        }
-        for &[high, low] in pairs {
-            *octets.get_mut(count)? = hex_byte(high, low)?;
-            count += 1;
-        }
+    let mut separator = None;
+    let mut rest = text;
+    loop {
+        let [high, low, after @ ..] = rest else { return None };
+        *octets.get_mut(count)? = hex_byte(*high, *low)?;
+        count += 1;
+        rest = match after {
+            [] => return matches!(count, 6 | 8).then_some((octets, count)),
+            [found @ (b':' | b'-' | b'.'), after @ ..] => {
+                if *separator.get_or_insert(*found) != *found {
+                    return None;
+                }
+                after
+            }
+            _ => after,
+        };
     }
-    matches!(count, 6 | 8).then_some((octets, count))
+}
+
+/// Whether the groups are such as `macaddr_in` knows: aa:bb, aa-bb, aabb.ccdd, aabb-ccdd,
+/// aabbcc:ddeeff, aabbcc-ddeeff, or all in one.
+fn is_grouped(text: &[u8]) -> bool {
+    let size = text.iter().position(|byte| !byte.is_ascii_hexdigit()).unwrap_or(text.len());
+    let is_known = match (size, text.get(size)) {
+        (2 | 6, Some(b':' | b'-')) | (4, Some(b'.' | b'-')) => true,
+        (_, separator) => separator.is_none(),
+    };
+    is_known && text.split(|byte| !byte.is_ascii_hexdigit()).all(|group| group.len() == size)
 }

@@ -1,10 +1,12 @@
 mod json;
 mod metadata;
 mod number;
+mod seldom;
+mod structured;
 mod text;
 mod time;
 
-use std::borrow::Borrow;
+use std::{borrow::Borrow, sync::Arc};
 
 use proptest::prelude::*;
 
@@ -13,7 +15,9 @@ use crate::{
     format::{Format, JsonFormat},
     row::{Change, Kind, Span},
     selector::Selector,
-    sink::postgres::column::EpochUnit,
+    sink::postgres::column::{
+        ArrayType, Attribute, ColumnType, CompositeType, EnumType, EpochUnit, OnNul,
+    },
 };
 
 fn column(column_type: ColumnType) -> Column {
@@ -271,6 +275,31 @@ fn a_value_of_another_json_type_is_named() {
             }
         }
     }
+}
+
+#[test]
+fn nul_is_left_out_or_replaced_where_that_is_declared() {
+    let text = ColumnType::Text { max_chars: None };
+    for (column_type, json, stripped, replaced) in [
+        (&text, r#""a\u0000b""#, "ab", "a\u{fffd}b"),
+        (&text, r#""\\u0000\u0000\n""#, "\\u0000\n", "\\u0000\u{fffd}\n"),
+        (
+            &ColumnType::Jsonb,
+            r#"{"a\u0000":["\u0000x"]}"#,
+            "\u{1}{\"a\":[\"x\"]}",
+            "\u{1}{\"a\\ufffd\":[\"\\ufffdx\"]}",
+        ),
+    ] {
+        refused(column_type, json, Reason::InvalidCharacter, "");
+        for (on_nul, expected) in [(OnNul::Strip, stripped), (OnNul::Replace, replaced)] {
+            let reading = Reading { on_nul, ..Reading::default() };
+            let column = Column { reading, ..column(column_type.clone()) };
+            assert_eq!(encode_in(column, json), Ok(expected.as_bytes().to_vec()), "{json}");
+        }
+    }
+    let reading = Reading { on_nul: OnNul::Strip, ..Reading::default() };
+    let rejection = encode_in(Column { reading, ..column(text) }, r#""\u0000\ud800""#).unwrap_err();
+    assert_eq!(rejection.reason, Reason::InvalidCharacter);
 }
 
 fn any_column() -> impl Strategy<Value = Column> {
