@@ -1,13 +1,17 @@
 #!/usr/bin/env bash
 # Installs what the build, the demo, the tests and the benches need on Debian or Ubuntu, and
-# downloads Kafka. Does only what is missing, so it may run before everything else.
+# downloads Kafka, Debezium and a schema registry. Does only what is missing, so it may run before everything else.
 set -euo pipefail
 
 KAFKA_VERSION=4.1.0
+DEBEZIUM_VERSION=3.3.1.Final
+REGISTRY_VERSION=3.0.9
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 pom=$here/../stack/kafka/pom.xml
 cache=${TIDEGATE_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/tidegate}
 jars=$cache/kafka-$KAFKA_VERSION
+debezium=$cache/debezium-$DEBEZIUM_VERSION
+registry=$cache/registry-$REGISTRY_VERSION
 
 say() { printf 'setup: %s\n' "$*"; }
 die() { printf 'setup: %s\n' "$*" >&2; exit 1; }
@@ -34,7 +38,7 @@ missing_packages() {
     has setpriv && has ipcrm || echo util-linux
     has find || echo findutils
     has_java || echo openjdk-17-jre-headless
-    [ -d "$jars" ] || has mvn || echo maven
+    { [ -d "$jars" ] && [ -d "$debezium" ] && [ -d "$registry" ]; } || has mvn || echo maven
     has_postgres || echo postgresql
 }
 
@@ -78,18 +82,54 @@ install_rust() {
     say "Rust is installed; put it on PATH with: . ${CARGO_HOME:-$HOME/.cargo}/env"
 }
 
-download_kafka() {
-    if [ -d "$jars" ]; then return; fi
-    say "downloading Kafka $KAFKA_VERSION to $jars"
+# A folder that gets its name when it is complete.
+begin_download() {
+    say "downloading $1 to $2"
     mkdir -p "$cache"
-    # Gets its name when it is complete.
     unfinished=$(mktemp -d "$cache/unfinished.XXXXXX")
     trap 'rm -rf "$unfinished"' EXIT
+}
+
+end_download() {
+    # Somebody else may have been faster.
+    mv -T "$unfinished/jars" "$1" 2>/dev/null || [ -d "$1" ]
+    rm -rf "$unfinished"
+}
+
+download_kafka() {
+    if [ -d "$jars" ]; then return; fi
+    begin_download "Kafka $KAFKA_VERSION" "$jars"
     mvn -q -B -f "$pom" dependency:copy-dependencies \
         -DincludeScope=runtime -DoutputDirectory="$unfinished/jars" ||
         die "Maven could not download Kafka; see above"
-    # Somebody else may have been faster.
-    mv -T "$unfinished/jars" "$jars" 2>/dev/null || [ -d "$jars" ]
+    end_download "$jars"
+}
+
+# Debezium's connector for Postgres, without what Kafka has already.
+download_debezium() {
+    if [ -d "$debezium" ]; then return; fi
+    local jar
+    begin_download "Debezium $DEBEZIUM_VERSION" "$debezium"
+    mvn -q -B -f "$here/../stack/debezium/pom.xml" dependency:copy-dependencies \
+        -DincludeScope=runtime -DoutputDirectory="$unfinished/jars" ||
+        die "Maven could not download Debezium; see above"
+    for jar in "$unfinished"/jars/*; do
+        if [ -e "$jars/${jar##*/}" ]; then rm "$jar"; fi
+    done
+    end_download "$debezium"
+}
+
+# Apicurio's registry: the newest whose classes Java 17 reads.
+download_registry() {
+    if [ -d "$registry" ]; then return; fi
+    begin_download "Apicurio Registry $REGISTRY_VERSION" "$registry"
+    mvn -q -B dependency:copy \
+        -Dartifact="io.apicurio:apicurio-registry-app:$REGISTRY_VERSION:tar.gz:all" \
+        -DoutputDirectory="$unfinished" ||
+        die "Maven could not download the registry; see above"
+    mkdir "$unfinished/jars"
+    tar -xzf "$unfinished"/apicurio-registry-app-*.tar.gz -C "$unfinished/jars"
+    end_download "$registry"
 }
 
 # An archive of the loaded classes halves the CPU time of every start of a broker, of which the tests
@@ -151,5 +191,7 @@ if [ "${#missing[@]}" -gt 0 ]; then
 fi
 install_rust
 download_kafka
+download_debezium
+download_registry
 archive_classes
 say "everything is in place"

@@ -88,6 +88,7 @@ impl Engine {
             },
             drain: config.shutdown.drain,
         };
+        config.registries.values().for_each(|registry| context.status.add_registry(registry));
         for name in config.sources.keys() {
             context.status.set_source(name, SourceState::Starting);
         }

@@ -8,9 +8,10 @@ use crate::{
     config::FormatKind,
     error::Error,
     filter::Filter,
-    format::{DebeziumFormat, Format, JsonFormat, RawFormat, csv},
+    format::{DebeziumFormat, Format, JsonFormat, RawFormat, avro, csv, protobuf},
     metrics,
     record::Record,
+    registry::Away,
     rejection::{Reason, Rejection},
     row::{Change, Row, Span},
     selector::Selector,
@@ -33,6 +34,8 @@ impl Decoder {
         let format: Box<dyn Format> = match kind {
             FormatKind::Json => Box::new(JsonFormat::new(selectors)),
             FormatKind::Debezium => Box::new(DebeziumFormat::new(selectors)),
+            FormatKind::Avro(registry) => avro::format(registry, selectors),
+            FormatKind::Protobuf(registry) => protobuf(registry, selectors),
             FormatKind::Csv(options) => csv(options, selectors),
             FormatKind::Raw => Box::new(RawFormat::new(selectors)),
         };
@@ -43,6 +46,14 @@ impl Decoder {
     /// A decoder for rows of other selectors.
     pub(crate) fn over(&self, selectors: &[Selector]) -> Self {
         Self::new(&self.kind, selectors, self.max_record_bytes)
+    }
+
+    /// Gets what `record` cannot be read without; see [`Format::prepare`].
+    ///
+    /// # Errors
+    /// When it is not to be had now.
+    pub(crate) fn prepare(&mut self, record: &Record<'_>) -> Result<(), Away> {
+        self.format.prepare(record)
     }
 
     /// Finds the fields of `record`, for [`Decoder::row`].

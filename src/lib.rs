@@ -39,6 +39,7 @@ pub mod metrics;
 mod original;
 mod partition;
 pub mod record;
+pub mod registry;
 pub mod rejection;
 pub mod route;
 pub mod row;

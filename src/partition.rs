@@ -30,6 +30,8 @@ use crate::{
 
 /// The longest that a partition thread waits without a look at its orders.
 const WAIT_MAX: Duration = Duration::from_millis(100);
+/// The longest pause between two questions to a schema registry that does not answer.
+const SCHEMA_PAUSE_MAX: Duration = Duration::from_secs(2);
 /// How soon to look again when a batch is due but the one before it is still on its way.
 const WAIT_FOR_WRITER: Duration = Duration::from_millis(2);
 
@@ -93,6 +95,9 @@ impl Partition {
 
     /// Takes one record in. May block while a lane's earlier batch is not durable.
     pub(crate) fn push(&mut self, record: &Record<'_>, heart: &Heart) {
+        if !self.prepare(record, heart) {
+            return;
+        }
         let mut decoded = self.decoder.decode(record);
         for index in 0..self.lanes.len() {
             let feed = &mut self.lanes[index];
@@ -112,6 +117,35 @@ impl Partition {
             if let Some(trigger) = self.lanes[index].open.is_full(&self.policy) {
                 self.flush(index, trigger, None, heart);
             }
+        }
+    }
+
+    /// Waits until what the record cannot be read without is there. False if an order to stop comes
+    /// first: then the record is not taken, and whoever reads the lane next reads it.
+    #[inline]
+    fn prepare(&mut self, record: &Record<'_>, heart: &Heart) -> bool {
+        self.decoder.prepare(record).is_ok() || self.wait_for_schema(record, heart)
+    }
+
+    #[cold]
+    fn wait_for_schema(&mut self, record: &Record<'_>, heart: &Heart) -> bool {
+        let mut pause = WAIT_MAX;
+        loop {
+            let until = Instant::now() + pause;
+            while Instant::now() < until {
+                if self.must_stop() {
+                    return false;
+                }
+                let asleep_since = Instant::now();
+                std::thread::sleep(WAIT_MAX.min(self.wait()).max(WAIT_FOR_WRITER));
+                self.waited(asleep_since.elapsed());
+                // What came before it goes its way meanwhile.
+                self.tick(heart);
+            }
+            if self.decoder.prepare(record).is_ok() {
+                return true;
+            }
+            pause = (pause * 2).min(SCHEMA_PAUSE_MAX);
         }
     }
 

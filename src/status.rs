@@ -12,6 +12,7 @@ use crate::{
     lane::{Lane, LaneKey},
     latency::Latency,
     memory::Memory,
+    registry::Registry,
     sink::Flushed,
     stage::{StageClock, StageTimes},
 };
@@ -33,6 +34,7 @@ pub struct Status {
     lanes: Mutex<BTreeMap<LaneKey, Arc<Lane>>>,
     sinks: Mutex<BTreeMap<String, Arc<SinkStatus>>>,
     sources: Mutex<BTreeMap<String, SourceState>>,
+    registries: Mutex<Vec<Arc<Registry>>>,
 }
 
 /// Where a source stands.
@@ -65,6 +67,7 @@ impl Status {
             lanes: Mutex::default(),
             sinks: Mutex::default(),
             sources: Mutex::default(),
+            registries: Mutex::default(),
         }
     }
 
@@ -88,6 +91,11 @@ impl Status {
     /// Records behind, over all lanes whose end is known.
     pub fn lag(&self) -> u64 {
         self.lanes().iter().filter_map(|lane| lane.lag()).sum()
+    }
+
+    /// A registry that records wait for when it does not answer.
+    pub fn add_registry(&self, registry: &Arc<Registry>) {
+        lock(&self.registries).push(Arc::clone(registry));
     }
 
     /// A sink begins.
@@ -130,7 +138,12 @@ impl Status {
                 format!("sink {name} is away for {seconds} s: {}", outage.message)
             })
         });
-        sources.chain(sinks).collect()
+        let registries: Vec<String> = lock(&self.registries)
+            .iter()
+            .filter_map(|registry| registry.outage())
+            .map(|(since, message)| format!("{message}, for {} s", since.elapsed().as_secs()))
+            .collect();
+        sources.chain(sinks).chain(registries).collect()
     }
 }
 

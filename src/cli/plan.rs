@@ -12,6 +12,7 @@ use crate::{
     error::Error,
     intake::Decoder,
     memory::Memory,
+    registry::Away,
     selector::Selector,
     shutdown::Shutdown,
     sink::postgres::{
@@ -99,16 +100,25 @@ fn plan(
         .iter()
         .filter_map(|kept| Original::read(&kept.bytes)?.0.value.map(<[u8]>::to_vec))
         .collect();
-    sink.plan(target, &samples, |selectors, show| {
+    let mut away = None;
+    let planned = sink.plan(target, &samples, |selectors, show| {
         let mut decoder = Decoder::new(&route.format, selectors, route.max_record_bytes);
         for kept in records.iter().take(rows) {
             let Some((original, _)) = Original::read(&kept.bytes) else { continue };
             let record = original.record(&kept.topic, kept.partition);
+            if let Err(Away(message)) = decoder.prepare(&record) {
+                away = Some(message);
+                return;
+            }
             let decoded = decoder.decode(&record);
             let row = decoded.as_ref().map(|()| decoder.row(&record));
             show(&record, row);
         }
-    })
+    })?;
+    match away {
+        Some(message) => Err(Error::unavailable(message)),
+        None => Ok(planned),
+    }
 }
 
 fn heading(route: &Route, target: &Target) -> String {

@@ -1,8 +1,13 @@
 //! `format`: how the payloads of a route are read.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc};
 
-use super::reader::{Entry, Table};
+use super::{
+    Ends,
+    error::suggestion,
+    reader::{Entry, Table},
+};
+use crate::registry::Registry;
 
 /// How a payload is read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -12,6 +17,10 @@ pub enum FormatKind {
     Json,
     /// `"debezium"`: change events in JSON.
     Debezium,
+    /// `{ kind = "avro", registry = "main" }`, in a registry's frame.
+    Avro(Arc<Registry>),
+    /// `{ kind = "protobuf", registry = "main" }`, in a registry's frame.
+    Protobuf(Arc<Registry>),
     /// `{ kind = "csv", fields = [...] }`: one line.
     Csv(CsvOptions),
     /// `"raw"`: bytes without a structure.
@@ -37,20 +46,30 @@ pub struct CsvOptions {
 enum Kind {
     Json,
     Debezium,
+    Avro,
+    Protobuf,
     Csv,
     Raw,
 }
 
-const KINDS: [(&str, Kind); 4] =
-    [("json", Kind::Json), ("debezium", Kind::Debezium), ("csv", Kind::Csv), ("raw", Kind::Raw)];
+const KINDS: [(&str, Kind); 6] = [
+    ("json", Kind::Json),
+    ("debezium", Kind::Debezium),
+    ("avro", Kind::Avro),
+    ("protobuf", Kind::Protobuf),
+    ("csv", Kind::Csv),
+    ("raw", Kind::Raw),
+];
 
 /// Reads a name, or a table with a kind and its options.
-pub(super) fn read(entry: Entry<'_>) -> Option<FormatKind> {
+pub(super) fn read(entry: Entry<'_>, ends: &Ends) -> Option<FormatKind> {
     if entry.node.entries().is_none() {
         return match entry.choice(&KINDS)? {
             Kind::Json => Some(FormatKind::Json),
             Kind::Debezium => Some(FormatKind::Debezium),
             Kind::Raw => Some(FormatKind::Raw),
+            Kind::Avro => only_registry(&entry, ends).map(FormatKind::Avro),
+            Kind::Protobuf => only_registry(&entry, ends).map(FormatKind::Protobuf),
             Kind::Csv => {
                 entry.fail(
                     "csv needs the names of its cells: { kind = \"csv\", fields = [\"id\", \"name\"] }",
@@ -59,16 +78,62 @@ pub(super) fn read(entry: Entry<'_>) -> Option<FormatKind> {
             }
         };
     }
+    let whole = entry.clone();
     let mut table = entry.table()?;
-    let kind = table.require_kind("one of `json`, `debezium`, `csv`, `raw`")?.choice(&KINDS)?;
+    let kind = table
+        .require_kind("one of `json`, `debezium`, `avro`, `protobuf`, `csv`, `raw`")?
+        .choice(&KINDS)?;
     let format = match kind {
         Kind::Json => Some(FormatKind::Json),
         Kind::Debezium => Some(FormatKind::Debezium),
         Kind::Raw => Some(FormatKind::Raw),
+        Kind::Avro => registry(&mut table, &whole, ends).map(FormatKind::Avro),
+        Kind::Protobuf => registry(&mut table, &whole, ends).map(FormatKind::Protobuf),
         Kind::Csv => read_csv(&mut table).map(FormatKind::Csv),
     };
     table.finish();
     format
+}
+
+fn registry(table: &mut Table<'_>, whole: &Entry<'_>, ends: &Ends) -> Option<Arc<Registry>> {
+    match table.take("registry") {
+        Some(entry) => named_registry(&entry, ends),
+        None => only_registry(whole, ends),
+    }
+}
+
+fn named_registry(entry: &Entry<'_>, ends: &Ends) -> Option<Arc<Registry>> {
+    let name = entry.text("the name of a registry")?;
+    if let Some(registry) = ends.registries.get(&name) {
+        ends.used_registries.borrow_mut().insert(name);
+        return registry.clone();
+    }
+    let names: Vec<&str> = ends.registries.keys().map(String::as_str).collect();
+    let (found, suggestion) = (entry.node.describe(), suggestion(&name, "registry", &names));
+    entry.fail(format!("no registry is named {found}{suggestion}"));
+    None
+}
+
+/// The registry of a configuration that has just one.
+fn only_registry(entry: &Entry<'_>, ends: &Ends) -> Option<Arc<Registry>> {
+    let mut registries = ends.registries.iter();
+    match (registries.next(), registries.next()) {
+        (Some((name, registry)), None) => {
+            ends.used_registries.borrow_mut().insert(name.clone());
+            registry.clone()
+        }
+        (None, _) => {
+            entry
+                .fail("schemas come from a registry, and there is none; add a [registries.<name>]");
+            None
+        }
+        _ => {
+            entry.fail(
+                "there are several registries; name one: { kind = \"...\", registry = \"...\" }",
+            );
+            None
+        }
+    }
 }
 
 fn read_csv(table: &mut Table<'_>) -> Option<CsvOptions> {

@@ -16,6 +16,7 @@ mod partitions;
 mod quantity;
 mod reader;
 mod reference;
+mod registry;
 mod route;
 mod secret;
 mod settings;
@@ -31,7 +32,10 @@ use std::{
     cell::RefCell,
     collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
+    sync::Arc,
 };
+
+use crate::registry::Registry;
 
 pub use environment::Environment;
 pub use error::ConfigError;
@@ -40,6 +44,7 @@ pub use format::{CsvOptions, FormatKind};
 pub use growth::{Growth, OnOutOfRange, OnUnknownField};
 pub use partitions::{Expired, PartitionBy, Partitions};
 pub(crate) use quantity::parse_duration;
+pub use registry::{Login, RegistrySettings};
 pub use route::Route;
 pub use secret::Secret;
 pub use settings::{Admin, Batch, Log, LogFormat, Memory, Shutdown};
@@ -63,6 +68,8 @@ use reader::{Entry, Findings, Table};
 pub struct Config {
     /// `[sources.<name>]`, at least one.
     pub sources: BTreeMap<String, Source>,
+    /// `[registries.<name>]`
+    pub registries: BTreeMap<String, Arc<Registry>>,
     /// `[sinks.<name>]`, at least one.
     pub sinks: BTreeMap<String, Sink>,
     /// `[[routes]]`, at least one.
@@ -185,6 +192,8 @@ fn resolve(node: &mut Node, path: &str, environment: &Environment, findings: &Fi
 struct Ends {
     sources: BTreeMap<String, Option<Source>>,
     sinks: BTreeMap<String, Option<Sink>>,
+    registries: BTreeMap<String, Option<Arc<Registry>>>,
+    used_registries: RefCell<BTreeSet<String>>,
     used_sources: RefCell<BTreeSet<String>>,
     used_sinks: RefCell<BTreeSet<String>>,
 }
@@ -194,8 +203,15 @@ fn read(tree: &Node, findings: &Findings) -> Option<Config> {
     let mut root = Table::root(tree, findings);
     let sources = read_named(&mut root, "sources", findings, source::read);
     let sinks = read_named(&mut root, "sinks", findings, |_, entry| sink::read(entry, findings));
-    let ends =
-        Ends { sources, sinks, used_sources: RefCell::default(), used_sinks: RefCell::default() };
+    let registries = read_registries(&mut root);
+    let ends = Ends {
+        sources,
+        sinks,
+        registries,
+        used_registries: RefCell::default(),
+        used_sources: RefCell::default(),
+        used_sinks: RefCell::default(),
+    };
     let (batch, memory) = settings::batch_and_memory(&mut root);
     let routes = read_routes(&mut root, &ends, batch.bytes, findings);
     let admin = settings::admin(&mut root);
@@ -204,10 +220,11 @@ fn read(tree: &Node, findings: &Findings) -> Option<Config> {
     root.finish();
     check_files(tree, &ends, findings);
     warn_of_unused(&ends, findings);
-    let Ends { sources, sinks, .. } = ends;
+    let Ends { sources, sinks, registries, .. } = ends;
     Some(Config {
         sources: sources.into_iter().map(|(n, s)| Some((n, s?))).collect::<Option<_>>()?,
         sinks: sinks.into_iter().map(|(n, s)| Some((n, s?))).collect::<Option<_>>()?,
+        registries: registries.into_iter().map(|(n, r)| Some((n, r?))).collect::<Option<_>>()?,
         routes: routes?,
         batch,
         memory,
@@ -249,6 +266,22 @@ fn read_named<T>(
         findings.example.set(true);
     }
     named
+}
+
+/// Reads the registries, of which there need be none.
+fn read_registries(root: &mut Table<'_>) -> BTreeMap<String, Option<Arc<Registry>>> {
+    let section = root.section("registries");
+    let mut registries = BTreeMap::new();
+    for (name, entry) in section.all() {
+        if !is_name(name) {
+            entry.fail(
+                "not a name for a registry; expected 1 to 63 characters among a-z, 0-9, `_` and `-`",
+            );
+        }
+        let read = registry::read(name, entry);
+        registries.insert(name.to_owned(), read.map(|settings| Arc::new(Registry::new(settings))));
+    }
+    registries
 }
 
 /// Whether a text can name a source, a sink or a route.
@@ -316,6 +349,10 @@ fn warn_of_unused(ends: &Ends, findings: &Findings) {
     let (used_sources, used_sinks) = (ends.used_sources.borrow(), ends.used_sinks.borrow());
     for name in ends.sources.keys().filter(|name| !used_sources.contains(*name)) {
         findings.warn(format!("sources.{name}: no route reads from it"));
+    }
+    let used_registries = ends.used_registries.borrow();
+    for name in ends.registries.keys().filter(|name| !used_registries.contains(*name)) {
+        findings.warn(format!("registries.{name}: no route has a format with it"));
     }
     for name in ends.sinks.keys().filter(|name| !used_sinks.contains(*name)) {
         findings.warn(format!("sinks.{name}: no route writes to it"));

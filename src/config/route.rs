@@ -74,7 +74,8 @@ pub(super) fn read(
     let source = read_source(&mut table, ends);
     let name = read_name(&mut table, source.as_deref(), taken);
     let topics = read_topics(&mut table, source.as_deref(), ends, taken);
-    let format = table.take("format").map_or(Some(FormatKind::default()), format::read);
+    let format =
+        table.take("format").map_or(Some(FormatKind::default()), |e| format::read(e, ends));
     let max_record_bytes = read_max_record_bytes(&mut table, batch_bytes);
     let percent = table.take("max_dead_letter_percent");
     let percent = percent.map_or(Some(DEFAULT_MAX_DEAD_LETTER_PERCENT), |e| e.integer(1..=100));

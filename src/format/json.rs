@@ -18,7 +18,7 @@ pub(crate) use escape::{BadEscape, check, unescape};
 pub(crate) use scanner::{Scanner, validate};
 pub(crate) use walk::{elements, members};
 pub(crate) use words::find_break;
-pub(crate) use write::{put_characters, put_string};
+pub(crate) use write::{put_characters, put_hex, put_string};
 
 use super::Format;
 use crate::{
@@ -356,6 +356,7 @@ fn rejection(payload: &[u8], fault: Malformed) -> Rejection {
         _ if payload.is_empty() => {
             return Rejection::record(Reason::Malformed, "empty payload");
         }
+        Some(0) => "a zero, as before Avro and the like of a schema registry (see format),",
         _ if payload.starts_with(b"\xef\xbb\xbf") => "a UTF-8 byte order mark",
         Some(b'[') => "an array",
         Some(b'"') => "a string",

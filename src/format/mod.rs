@@ -1,20 +1,27 @@
 //! Formats: bytes to a row.
 
+pub mod avro;
 mod calendar;
 mod csv;
 mod debezium;
 mod decimal;
+mod framed;
 pub(crate) mod json;
+mod number;
+mod protobuf;
 mod raw;
+mod schemas;
 mod transcoded;
 
 pub use csv::csv;
 pub use debezium::DebeziumFormat;
 pub use json::JsonFormat;
+pub(crate) use protobuf::format as protobuf;
 pub use raw::RawFormat;
 
 use crate::{
     record::Record,
+    registry::Away,
     rejection::Rejection,
     row::{Change, Span},
 };
@@ -24,6 +31,15 @@ use crate::{
 /// One value serves one partition thread, so it may learn from what it has seen (the order of the
 /// fields, say).
 pub trait Format: Send {
+    /// Gets what the record cannot be read without: its schema, from a registry. May block for some
+    /// seconds, but not for ever.
+    ///
+    /// # Errors
+    /// When it is not to be had now: the record has to wait.
+    fn prepare(&mut self, _record: &Record<'_>) -> Result<(), Away> {
+        Ok(())
+    }
+
     /// Finds the fields of `record` and what it does; writes one span for each field that was asked
     /// for, in that order, and overwrites the whole of `spans`.
     ///

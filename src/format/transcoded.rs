@@ -3,6 +3,7 @@
 use super::{Format, JsonFormat};
 use crate::{
     record::Record,
+    registry::Away,
     rejection::Rejection,
     row::{Change, Kind, Span},
     selector::Selector,
@@ -10,6 +11,14 @@ use crate::{
 
 /// Makes JSON text of a record's payload, or of its key where a tombstone has nothing else.
 pub(super) trait Transcode: Send {
+    /// See [`Format::prepare`].
+    ///
+    /// # Errors
+    /// As there.
+    fn prepare(&mut self, _record: &Record<'_>) -> Result<(), Away> {
+        Ok(())
+    }
+
     /// Appends an object to `out`, which is empty, or nothing if there are no fields.
     ///
     /// # Errors
@@ -38,6 +47,10 @@ impl<T> Transcoded<T> {
 }
 
 impl<T: Transcode> Format for Transcoded<T> {
+    fn prepare(&mut self, record: &Record<'_>) -> Result<(), Away> {
+        self.transcoder.prepare(record)
+    }
+
     fn decode(&mut self, record: &Record<'_>, spans: &mut [Span]) -> Result<Change, Rejection> {
         self.text.clear();
         let change = self.transcoder.transcode(record, &mut self.text)?;

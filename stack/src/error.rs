@@ -8,8 +8,11 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    #[error("no Kafka jars in {}; run scripts/setup.sh", .folder.display())]
+    #[error("no jars in {}; run scripts/setup.sh", .folder.display())]
     JarsMissing { folder: PathBuf },
+
+    #[error("the registry refuses {path}: HTTP {code} {answer}")]
+    NotRegistered { path: String, code: u16, answer: String },
 
     #[error("{program} is not installed; run scripts/setup.sh")]
     NotInstalled { program: &'static str },

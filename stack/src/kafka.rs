@@ -8,6 +8,7 @@ mod properties;
 use std::{path::PathBuf, thread};
 
 pub use broker::Broker;
+pub(crate) use jars::{cache, class_path};
 
 use crate::{Error, Proxy, Result, State, home::Home, port::free_port};
 use admin::Admin;

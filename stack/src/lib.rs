@@ -2,7 +2,8 @@
 //! tests and the benches.
 //!
 //! [`Kafka`] runs one or three KRaft brokers, [`Postgres`] one server; both on free ports of
-//! 127.0.0.1, in folders of their own. A [`Postgres`] may have a standby and a [`Disk`] that fills up. [`Proxy`] stands between a client and a server and delays,
+//! 127.0.0.1, in folders of their own. [`Registry`] is a schema
+//! registry, and [`Connect`] lets Debezium read a Postgres. A [`Postgres`] may have a standby and a [`Disk`] that fills up. [`Proxy`] stands between a client and a server and delays,
 //! stalls or cuts what passes, and [`Program`] runs the service itself. Every method blocks, takes `&self` and may be called from any
 //! thread, so a test binary can share one stack in a `static`.
 //!
@@ -11,6 +12,7 @@
 //! and deletes it. The kernel closes the pipe however the owner dies, by `kill -9` too, and at the
 //! exit of a process whose statics are never dropped. A shell that works inside a home goes too.
 
+mod connect;
 mod disk;
 mod error;
 mod home;
@@ -22,8 +24,10 @@ mod process;
 mod process_table;
 mod program;
 mod proxy;
+mod registry;
 mod runtime;
 
+pub use connect::Connect;
 pub use disk::Disk;
 pub use error::{Error, Result};
 pub use http::http_get;
@@ -33,3 +37,4 @@ pub use postgres::{Client, Postgres, PostgresOptions, StopMode};
 pub use process::State;
 pub use program::Program;
 pub use proxy::Proxy;
+pub use registry::Registry;

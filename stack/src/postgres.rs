@@ -27,8 +27,8 @@ use install::Install;
 
 const START_LIMIT: Duration = Duration::from_secs(90);
 const STOP_LIMIT: Duration = Duration::from_secs(60);
-const USER: &str = "tidegate";
-const PASSWORD: &str = "tidegate";
+pub(crate) const USER: &str = "tidegate";
+pub(crate) const PASSWORD: &str = "tidegate";
 const DATA: &str = "data";
 const SOCKETS: &str = "sockets";
 const DATABASE: &str = "tidegate";

@@ -7,6 +7,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod files;
+mod formats;
 mod framing;
 mod mutator;
 mod notations;
@@ -38,7 +39,20 @@ struct Target {
     start: fn() -> Try,
 }
 
-const TARGETS: [Target; 17] = [
+const TARGETS: [Target; 20] = [
+    Target { name: "csv", seeds: seeds::ROWS, tokens: seeds::CELLS, start: formats::lines },
+    Target {
+        name: "debezium",
+        seeds: seeds::EVENTS,
+        tokens: seeds::JSON,
+        start: formats::debezium,
+    },
+    Target {
+        name: "avro",
+        seeds: seeds::SCHEMAS,
+        tokens: seeds::SCHEMA,
+        start: formats::avro_values,
+    },
     Target { name: "json", seeds: seeds::OBJECTS, tokens: seeds::JSON, start: payloads::json },
     Target { name: "raw", seeds: seeds::TEXTS, tokens: seeds::JSON, start: payloads::raw },
     Target { name: "ndjson", seeds: seeds::OBJECTS, tokens: seeds::JSON, start: payloads::ndjson },

@@ -388,3 +388,58 @@ pub(crate) const CONFIG: &[&str] = &[
     "postgres://u:hunter2@h/d?x=%zz",
     "é",
 ];
+
+/// Lines of CSV.
+pub(crate) const ROWS: &[&str] = &[
+    "1,two,3",
+    "\"a\",\"say \"\"hi\"\"\",\"x\ny\"\r\n",
+    "{\"k\":[1]},[],\"[1,{}]\"",
+    ",,",
+    "é;\"ご\";\\N",
+];
+
+pub(crate) const CELLS: &[&str] = &["\"", "\"\"", ",", ";", "\r\n", "\",\"", "[1]", "{}", "\\N"];
+
+/// Events of Debezium, with a schema and without.
+pub(crate) const EVENTS: &[&str] = &[
+    r#"{"before":null,"after":{"id":1,"n":"12.5","d":20484},"source":{"lsn":7},"op":"c","ts_ms":1}"#,
+    r#"{"before":{"id":1},"after":null,"op":"d"}"#,
+    r#"{"ts_ms":1}"#,
+    r#"{"schema":{"type":"struct","fields":[{"type":"struct","field":"after","fields":[
+        {"type":"bytes","field":"n","name":"org.apache.kafka.connect.data.Decimal","parameters":{"scale":"2"}},
+        {"type":"int64","field":"d","name":"io.debezium.time.MicroTimestamp"},
+        {"type":"string","field":"id","name":"io.debezium.data.Json"}]}]},
+        "payload":{"after":{"id":"{\"a\":null}","n":"BNI=","d":1769860800123456},"op":"u"}}"#,
+    r#"{"schema":{"fields":[{"field":"after","fields":[
+        {"field":"n","items":{"name":"io.debezium.data.VariableScaleDecimal"}},
+        {"field":"d","name":"io.debezium.data.Bits","parameters":{"length":"12"}},
+        {"field":"id","name":"io.debezium.data.geometry.Point"}]}]},
+        "payload":{"after":{"id":{"x":1.5,"y":-2},"n":[{"scale":-3,"value":"Dw=="}],"d":"qgE="},"op":"r"}}"#,
+];
+
+/// Schemas of Avro, and bytes of values.
+pub(crate) const SCHEMAS: &[&str] = &[
+    "\0\x02\x02\0\0\0\0\0\0",
+    "\x02\0\0\0\0\0\0\0\x04\x06\x0c\0\x02\x02a\x02\x02b\0\x04\x01\x02\x02\x06",
+    r#"{"type":"record","name":"a.R","fields":[{"name":"f","type":["null","R"]}]}"#,
+    r#"{"type":"fixed","name":"F","size":12,"logicalType":"duration"}"#,
+    r#"{"type":"array","items":{"type":"map","values":{"type":"int","logicalType":"date"}}}"#,
+    r#"{"type":"enum","name":"E","symbols":["x","y"]}"#,
+    "\"string\"",
+];
+
+pub(crate) const SCHEMA: &[&str] = &[
+    "\"type\":",
+    "\"record\"",
+    "\"fields\":[",
+    "\"null\"",
+    "\"long\"",
+    "\"bytes\"",
+    "\"name\":",
+    "\"logicalType\":",
+    "\"decimal\"",
+    "\"size\":",
+    "\x02",
+    "\x01",
+    "\0",
+];

@@ -16,6 +16,7 @@ mod dlq;
 mod fanout;
 mod faults;
 mod files;
+mod formats;
 mod gaps;
 mod growth;
 mod ingest;

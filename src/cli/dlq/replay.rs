@@ -24,6 +24,7 @@ use crate::{
     intake::{Decoder, Intake},
     lane::{Lane, LaneKey, Outcome},
     record::{Headers, Record},
+    registry::Away,
     rejection::Reason,
     route::target_name,
     selector::Selector,
@@ -140,6 +141,7 @@ impl End {
             value: letter.value.as_deref(),
             headers: Some(&headers as &dyn Headers),
         };
+        self.decoder.prepare(&record).map_err(|Away(message)| Error::unavailable(message))?;
         let decoded = self.decoder.decode(&record);
         let row = decoded.as_ref().map(|()| self.decoder.row(&record));
         self.intake.take(batch, &record, row);

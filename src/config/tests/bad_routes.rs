@@ -79,8 +79,8 @@ fn what_is_wrong_with_a_route_is_named() {
         (
             r#"format = "json""#,
             r#"format = "jsn""#,
-            "tidegate.toml:28: routes[0].format: expected one of `json`, `debezium`, `csv`, `raw`, \
-             found `jsn`; did you mean `json`?",
+            "tidegate.toml:28: routes[0].format: expected one of `json`, `debezium`, `avro`, `protobuf`, \
+             `csv`, `raw`, found `jsn`; did you mean `json`?",
         ),
         (
             r#"max_record_bytes = "1MiB""#,

@@ -16,7 +16,7 @@ pub(super) struct Jars {
 
 /// The folder is complete if it exists: it gets its name when the last jar is there.
 pub(super) fn find() -> Result<Jars> {
-    let folder = folder();
+    let folder = cache(&format!("kafka-{VERSION}"));
     if !folder.is_dir() {
         return Err(Error::JarsMissing { folder });
     }
@@ -24,13 +24,18 @@ pub(super) fn find() -> Result<Jars> {
     Ok(Jars { class_path, archive: folder.join("classes.jsa") })
 }
 
-/// The shell's `${TIDEGATE_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/tidegate}/kafka-<version>`.
-fn folder() -> PathBuf {
+/// The shell's `${TIDEGATE_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/tidegate}/<name>`.
+pub(crate) fn cache(name: &str) -> PathBuf {
     let set = |name| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     let cache = set("TIDEGATE_CACHE").unwrap_or_else(|| {
         set("XDG_CACHE_HOME")
             .unwrap_or_else(|| set("HOME").unwrap_or_default().join(".cache"))
             .join("tidegate")
     });
-    cache.join(format!("kafka-{VERSION}"))
+    cache.join(name)
+}
+
+/// Of a broker, which has all that Kafka Connect needs, too.
+pub(crate) fn class_path() -> Result<String> {
+    find().map(|jars| jars.class_path)
 }
