@@ -42,7 +42,7 @@ pub(crate) fn lines() -> Try {
                     let quoted = [b"\"", raw, b"\""].concat();
                     assert_eq!(serde_json::from_slice::<String>(&quoted).unwrap(), cell);
                 }
-                Value::Nested(document) => assert_eq!(document, cell.as_bytes()),
+                Value::Document(document) => assert_eq!(document, cell.as_bytes()),
                 other => panic!("{other:?}"),
             }
         }

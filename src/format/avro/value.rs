@@ -78,25 +78,10 @@ impl<'a> Reader<'a> {
                 [1] => out.extend_from_slice(b"true"),
                 other => return Err(Fault::Number(other.first().copied().unwrap_or(0).into())),
             },
-            Node::Int(int) => {
-                let value = self.long()?;
-                i32::try_from(value).map_err(|_| Fault::Number(value))?;
-                match int {
-                    Int::Number => put_integer(value, out),
-                    Int::Date => quoted(out, |out| put_date(value, out)),
-                    Int::TimeMillis => quoted(out, |out| put_time(value, 3, out)),
-                }
-            }
+            Node::Int(int) => self.int(*int, out)?,
             Node::Long(long) => {
                 let value = self.long()?;
-                match *long {
-                    Long::Number => put_integer(value, out),
-                    Long::TimeMicros => quoted(out, |out| put_time(value, 6, out)),
-                    Long::Timestamp { digits, zoned } => {
-                        let zone = if zoned { "Z" } else { "" };
-                        quoted(out, |out| put_timestamp(value, digits, zone, out));
-                    }
-                }
+                put_long(value, *long, out);
             }
             Node::Float => put_float(f32::from_le_bytes(*self.chunk()?), out),
             Node::Double => put_double(f64::from_le_bytes(*self.chunk()?), out),
@@ -148,6 +133,17 @@ impl<'a> Reader<'a> {
             }
         }
         if out.len() > MAX_TEXT { Err(Fault::Size) } else { Ok(()) }
+    }
+
+    fn int(&mut self, int: Int, out: &mut Vec<u8>) -> Result<(), Fault> {
+        let value = self.long()?;
+        i32::try_from(value).map_err(|_| Fault::Number(value))?;
+        match int {
+            Int::Number => put_integer(value, out),
+            Int::Date => quoted(out, |out| put_date(value, out)),
+            Int::TimeMillis => quoted(out, |out| put_time(value, 3, out)),
+        }
+        Ok(())
     }
 
     /// Reads items in blocks; a negative count has the block's size in bytes behind it.
@@ -209,6 +205,17 @@ fn quoted(out: &mut Vec<u8>, put: impl FnOnce(&mut Vec<u8>)) {
     out.push(b'"');
     put(out);
     out.push(b'"');
+}
+
+fn put_long(value: i64, long: Long, out: &mut Vec<u8>) {
+    match long {
+        Long::Number => put_integer(value, out),
+        Long::TimeMicros => quoted(out, |out| put_time(value, 6, out)),
+        Long::Timestamp { digits, zoned } => {
+            let zone = if zoned { "Z" } else { "" };
+            quoted(out, |out| put_timestamp(value, digits, zone, out));
+        }
+    }
 }
 
 fn put_bytes(bytes: &[u8], kind: Bytes, out: &mut Vec<u8>) -> Result<(), Fault> {

@@ -2,7 +2,7 @@
 
 use stack::{Client, Connect, Postgres, PostgresOptions};
 
-use super::{await_written, config};
+use super::config;
 use crate::support::{World, eventually, grid, kafka};
 
 /// But for the key, every column must look the same on both sides.
@@ -70,6 +70,23 @@ fn rows(sql: &Client, from: &str) -> Vec<Vec<String>> {
     rows.into_iter().map(|row| row.into_iter().map(Option::unwrap_or_default).collect()).collect()
 }
 
+/// Waits for so many rows in the table that is only appended to.
+fn await_rows(world: &World, count: i64) {
+    eventually(&format!("{count} rows"), || match world.number("SELECT count(*) FROM t") {
+        found if found == count => Ok(()),
+        found => Err(found.to_string()),
+    });
+}
+
+/// Waits until the mirror has the rows of the source, and no other.
+fn await_mirrored(world: &World, shop: &Client) {
+    let expected = rows(shop, "things ORDER BY id");
+    eventually("the mirror", || {
+        let found = rows(&world.sql, "mirrored ORDER BY id");
+        if found == expected { Ok(()) } else { Err(format!("{found:?}, not {expected:?}")) }
+    });
+}
+
 #[test]
 fn what_debezium_captured_arrives_as_it_was() {
     let settings = vec![("wal_level".to_owned(), "logical".to_owned())];
@@ -83,11 +100,11 @@ fn what_debezium_captured_arrives_as_it_was() {
     for statement in [mood, &format!("CREATE TABLE things ({columns})"), FIRST] {
         shop.execute(statement).unwrap();
     }
+    world.sql.execute(mood).unwrap();
+    world.sql.execute(&format!("CREATE TABLE mirrored ({columns})")).unwrap();
     let columns =
         format!("id bigint, {}, op text, lsn bigint, kafka_offset bigint", COLUMNS.join(", "));
-    for statement in [mood, &format!("CREATE TABLE t ({columns})")] {
-        world.sql.execute(statement).unwrap();
-    }
+    world.sql.execute(&format!("CREATE TABLE t ({columns})")).unwrap();
 
     // Heartbeats go into the same topic: they are passed over.
     let topic = world.name.as_str();
@@ -102,9 +119,10 @@ fn what_debezium_captured_arrives_as_it_was() {
     let connect = Connect::start(kafka(), &source, "shop", "captured", &settings).unwrap();
     let config = config(&world, "", "\"debezium\"")
         + "columns.op = { pointer = \"/op\" }\ncolumns.lsn = { pointer = \"/source/lsn\" }\n\
-           columns.kafka_offset = { metadata = \"offset\" }\n";
+           columns.kafka_offset = { metadata = \"offset\" }\n\
+           [[routes.to]]\nsink = \"serving\"\ntable = \"mirrored\"\nwrite = \"mirror\"\n";
     let mut tidegate = world.run(&config, &[]);
-    await_written(&mut tidegate, 1, 0);
+    await_rows(&world, 1);
     eventually("the end of the snapshot", || {
         let slots = "SELECT count(*) FROM pg_replication_slots WHERE active";
         match shop.query_one_i64(slots).unwrap() {
@@ -114,13 +132,15 @@ fn what_debezium_captured_arrives_as_it_was() {
     });
     shop.execute(SECOND).unwrap();
     let inserted = rows(&shop, "things ORDER BY id");
-    await_written(&mut tidegate, 3, 0);
+    await_rows(&world, 3);
     assert_eq!(rows(&world.sql, "t WHERE op IN ('r', 'c') ORDER BY id"), inserted);
+    await_mirrored(&world, &shop);
 
     for statement in CHANGES {
         shop.execute(statement).unwrap();
     }
-    await_written(&mut tidegate, 5, 2);
+    await_rows(&world, 5);
+    await_mirrored(&world, &shop);
     let last = rows(&world.sql, "t WHERE id = 1 ORDER BY kafka_offset DESC LIMIT 1");
     assert_eq!(last, rows(&shop, "things WHERE id = 1"));
     let operations = world.rows("SELECT id, op, lsn > 0 FROM t ORDER BY kafka_offset");
@@ -128,8 +148,13 @@ fn what_debezium_captured_arrives_as_it_was() {
         [["1", "r", "t"], ["2", "c", "t"], ["3", "c", "t"], ["1", "u", "t"], ["1", "u", "t"]];
     assert_eq!(operations, grid(&expected));
     // A table that is only appended to takes no deletes; the tombstone behind it counts as nothing.
-    let letters = world.rows("SELECT reason FROM tidegate.dead_letters ORDER BY \"offset\"");
-    assert_eq!(letters, grid(&[["unsupported"], ["tombstone"]]));
+    let [all, mirrored] = ["serving.public.t", "serving.public.mirrored"];
+    let expected = [[mirrored, "unsupported"], [all, "unsupported"], [all, "tombstone"]];
+    eventually("the dead letters", || {
+        let found = world
+            .rows("SELECT target, reason FROM tidegate.dead_letters ORDER BY \"offset\", target");
+        if found == grid(&expected) { Ok(()) } else { Err(format!("{found:?}")) }
+    });
     assert!(tidegate.assert_conservation().filtered > 0, "a tombstone and heartbeats");
     tidegate.stop();
 }
