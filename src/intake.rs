@@ -71,6 +71,13 @@ impl Decoder {
         Ok(())
     }
 
+    /// As `decode`, for a record that another decoder was prepared for: the registry keeps the schemas
+    /// that it has found, so there is nothing to wait for. Of any other the rejection says so.
+    pub(crate) fn decode_again(&mut self, record: &Record<'_>) -> Result<(), Rejection> {
+        let _known = self.prepare(record);
+        self.decode(record)
+    }
+
     /// The row of `record`, which is the last one that was decoded.
     pub(crate) fn row<'a>(&'a self, record: &Record<'a>) -> Row<'a> {
         Row::new(self.format.text(record), &self.spans, self.change)
@@ -168,7 +175,7 @@ impl Intake {
     ) {
         for original in batch.take_back().originals() {
             let record = original.record(topic, partition);
-            let decoded = decoder.decode(&record);
+            let decoded = decoder.decode_again(&record);
             let encoded = match decoded {
                 Ok(()) => self.encode(batch, &record, &decoder.row(&record)),
                 Err(rejection) => Err(rejection),

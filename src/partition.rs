@@ -40,6 +40,8 @@ pub(crate) struct Partition {
     /// What the rows hold, in order.
     selectors: Vec<Selector>,
     decoder: Decoder,
+    /// How often the decoder was replaced, or put to other records than the one that is pushed.
+    turns: u64,
     lanes: Vec<LaneFeed>,
     acknowledgements: Receiver<Acknowledgement>,
     stop: Arc<Stop>,
@@ -68,6 +70,7 @@ impl Partition {
         let mut partition = Self {
             selectors: parts.selectors,
             decoder: parts.decoder,
+            turns: 0,
             lanes: parts.lanes,
             acknowledgements: parts.acknowledgements,
             stop: parts.stop,
@@ -93,25 +96,30 @@ impl Partition {
             || self.lanes.iter().any(|feed| feed.lane.is_closed())
     }
 
-    /// Takes one record in. May block while a lane's earlier batch is not durable.
+    /// Takes one record in. May block while a lane's earlier batch is not durable; a lane has not taken
+    /// the record then if the thread must stop.
     pub(crate) fn push(&mut self, record: &Record<'_>, heart: &Heart) {
         if !self.prepare(record, heart) {
             return;
         }
         let mut decoded = self.decoder.decode(record);
+        let mut turn = self.turns;
         for index in 0..self.lanes.len() {
-            let feed = &mut self.lanes[index];
             // A lane that was further than the others when the partition was assigned has these.
-            if record.offset < feed.open.end {
+            if record.offset < self.lanes[index].open.end {
                 continue;
             }
+            // For the lane before, other records were encoded anew: the spans are theirs.
+            if turn != self.turns {
+                decoded = self.decoder.decode_again(record);
+                turn = self.turns;
+            }
+            let feed = &mut self.lanes[index];
             let row = decoded.as_ref().map(|()| self.decoder.row(record));
             if let Some(wish) = feed.offer(record, row) {
                 if !self.take_with_change(index, record, wish, heart) {
                     return;
                 }
-                // Another decoder may have taken the place of the one that was asked.
-                decoded = self.decoder.decode(record);
             }
             failpoint!("record.encoded");
             if let Some(trigger) = self.lanes[index].open.is_full(&self.policy) {
@@ -339,6 +347,8 @@ impl Partition {
 
 mod adapting;
 
+#[cfg(test)]
+mod changes;
 #[cfg(test)]
 mod histories;
 

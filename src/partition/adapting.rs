@@ -33,28 +33,38 @@ impl Partition {
     ) -> bool {
         let mut why = "it is asked for again and again".to_owned();
         for _ in 0..CHANGES_MAX {
+            let asked = self.lanes[index].target.id();
+            // What is refused anyway need not close a batch.
+            if let Some(refusal) = self.lanes[index].target.objection(&wish) {
+                why = refusal;
+                break;
+            }
             if !self.lanes[index].open.is_empty() {
                 self.flush(index, Trigger::Adapt, None, heart);
                 if !self.lanes[index].open.is_empty() {
                     return false;
                 }
             }
-            match self.adapt(index, &wish, heart, Self::must_stop) {
-                Err(GivenUp) => return false,
-                Ok(Some(refusal)) => {
-                    why = refusal;
-                    break;
+            // While the batch before it came back, the target may have become another one, of which this
+            // would be the wrong wish: to widen the former type may be to narrow the present one.
+            if self.lanes[index].target.id() == asked {
+                match self.adapt(index, &wish, heart, Self::must_stop) {
+                    Err(GivenUp) => return false,
+                    Ok(Some(refusal)) => {
+                        why = refusal;
+                        break;
+                    }
+                    Ok(None) => {}
                 }
-                Ok(None) => {}
             }
-            let decoded = self.decoder.decode(record);
+            let decoded = self.decoder.decode_again(record);
             let row = decoded.as_ref().map(|()| self.decoder.row(record));
             match self.lanes[index].offer(record, row) {
                 Some(next) => wish = next,
                 None => return true,
             }
         }
-        let decoded = self.decoder.decode(record);
+        let decoded = self.decoder.decode_again(record);
         let row = decoded.as_ref().map(|()| self.decoder.row(record));
         self.lanes[index].take_refused(record, row, &why);
         true
@@ -78,6 +88,7 @@ impl Partition {
             self.lanes[index].lane.cancel();
             return;
         }
+        self.turns += 1;
         let feed = &mut self.lanes[index];
         let (topic, partition) = (&feed.lane.key.topic, feed.lane.key.partition);
         for batch in [&mut batch, &mut feed.open] {
@@ -157,6 +168,7 @@ impl Partition {
             }
         }
         self.decoder = self.decoder.over(&self.selectors);
+        self.turns += 1;
         let feed = &mut self.lanes[index];
         let filter = feed.intake.filter.take();
         feed.intake = Intake::new(feed.target.as_ref(), filter.as_ref(), &self.selectors)?;

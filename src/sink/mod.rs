@@ -66,6 +66,8 @@ pub enum Wish {
     Wider {
         /// The column.
         column: String,
+        /// The type that it has now: of any other, the wish says nothing.
+        from: String,
         /// The type.
         sql_type: String,
     },
@@ -140,6 +142,11 @@ pub trait Target: Send + Sync {
 
     /// An encoder for one lane. `selectors` are what the route's rows hold, in order.
     fn encoder(&self, selectors: &[Selector]) -> Result<Box<dyn Encoder>, Error>;
+
+    /// Why it would not become what a record wishes, as far as that is known without asking anybody.
+    fn objection(&self, _wish: &Wish) -> Option<String> {
+        None
+    }
 
     /// Becomes what a record wishes, for every lane and every process. To be tried again after an
     /// outage. `go_on` is asked now and then whether anybody still waits for the answer.

@@ -25,10 +25,14 @@ use crate::{
     route::{Context, LaneStart, Route},
     sink::{Checkpoints, Claimant, Claimed, Found, Group, Rank, TopicIds, WriteError},
     status::SourceState,
+    stop::Stop,
     watchdog::Heart,
 };
 
 type Input = Box<dyn Read + Send>;
+
+/// How soon the thread that waits for the end sees that it is not needed any more.
+const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// A file of lines, read once from the first line that is not durable yet.
 #[derive(Clone, Debug)]
@@ -223,6 +227,27 @@ impl NdjsonSource {
         Ok(receiver)
     }
 
+    /// Orders the partition to stop when the end is asked for: its own thread sees no more than its
+    /// orders while it waits for the sink.
+    fn order_to_stop(&self, stop: &Arc<Stop>, context: &Context) -> Result<(), Error> {
+        let (stop, context) = (Arc::downgrade(stop), context.clone());
+        let order = move || {
+            // Nobody is left to be ordered about once the partition is gone.
+            while stop.strong_count() > 0 {
+                if context.shutdown.sleep(LOOK_INTERVAL) {
+                    if let Some(stop) = stop.upgrade() {
+                        stop.request(Trigger::Shutdown, context.drain_deadline());
+                    }
+                    return;
+                }
+            }
+        };
+        let spawned = std::thread::Builder::new().name(format!("stop-{}", self.name)).spawn(order);
+        spawned
+            .map(drop)
+            .map_err(|error| Error::software(format!("cannot start a thread: {error}")))
+    }
+
     fn run(
         &self,
         reader: Input,
@@ -238,7 +263,8 @@ impl NdjsonSource {
         let first = open.partition.position();
         let blocks = self.read_ahead(reader, context)?;
         let (mut offset, mut ended) = (0, false);
-        while !open.partition.must_stop() && !context.shutdown.is_requested() {
+        self.order_to_stop(&open.stop, context)?;
+        'input: while !open.partition.must_stop() && !context.shutdown.is_requested() {
             open.partition.tick(heart);
             let block = match blocks.recv_timeout(open.partition.wait()) {
                 Ok(block) => block.map_err(|error| {
@@ -253,6 +279,10 @@ impl NdjsonSource {
             for text in lines(&block) {
                 if offset >= first && !text.is_empty() {
                     open.partition.push(&record_of(&topic, offset, text), heart);
+                    // A line that was not taken in is a hole below the next one.
+                    if open.partition.must_stop() {
+                        break 'input;
+                    }
                 }
                 offset += 1;
             }

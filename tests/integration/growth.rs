@@ -288,6 +288,32 @@ fn a_table_that_somebody_reads_for_long_is_waited_for_and_nothing_becomes_a_dead
 }
 
 #[test]
+fn a_file_whose_table_cannot_change_yet_ends_when_it_is_asked_to_and_skips_no_line() {
+    let world = World::bare("growth-file", 1);
+    world.sql.execute("CREATE TABLE t (id bigint)").unwrap();
+    let path = world.folder.path().join("lines.ndjson");
+    std::fs::write(&path, "{\"id\":1}\n{\"id\":2,\"a\":1}\n{\"id\":3}\n{\"id\":4}\n").unwrap();
+    let config = format!(
+        "[admin]\nlisten = \"127.0.0.1:0\"\n[sources.backlog]\nkind = \"ndjson\"\npath = \"{}\"\n{}\
+         [[routes]]\nsource = \"backlog\"\n[[routes.to]]\nsink = \"serving\"\ntable = \"t\"\n{ADD_COLUMN}",
+        path.display(),
+        world.sink_config("serving")
+    );
+    let reader = stack::Client::connect(&world.url).unwrap();
+    reader.execute("BEGIN; SELECT count(*) FROM t").unwrap();
+    let mut tidegate = world.run(&config, &[]);
+    tidegate.await_log("a table cannot change yet, will try again");
+    // The lines behind it must not get in before it.
+    tidegate.stop();
+    assert_eq!(world.number("SELECT next_offset FROM tidegate.checkpoints"), 1);
+    reader.execute("COMMIT").unwrap();
+    let exit = world.run(&config, &[]).wait();
+    assert_eq!(exit.code, Some(0), "{}", exit.log);
+    let rows = world.rows("SELECT id, a FROM t ORDER BY id");
+    assert_eq!(rows, grid(&[["1", "~"], ["2", "1"], ["3", "~"], ["4", "~"]]));
+}
+
+#[test]
 fn a_role_that_does_not_own_the_table_is_refused_at_the_start() {
     let world = World::bare("growth-owner", 1);
     postgres().execute("CREATE ROLE tenant LOGIN PASSWORD 'tenant'").unwrap();

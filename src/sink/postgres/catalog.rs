@@ -76,6 +76,15 @@ impl Table {
         format!("{}.{}", self.schema, self.name)
     }
 
+    /// Whether it has the columns that `other` has, with their types.
+    pub fn has_columns_of(&self, other: &Self) -> bool {
+        let columns = |table: &Self| {
+            let shown = table.columns.iter().map(|c| (c.name.clone(), c.type_name.clone()));
+            shown.collect::<Vec<_>>()
+        };
+        columns(self) == columns(other) && self.generated == other.generated
+    }
+
     /// Adds a column, as [`COLUMNS_SQL`] tells of it.
     fn add(&mut self, row: &tokio_postgres::Row, tree: &TypeTree) {
         let (name, type_name): (String, String) = (row.get(0), row.get(1));

@@ -3,14 +3,14 @@
 use std::collections::BTreeMap;
 
 use super::{
-    catalog::{CatalogColumn, Table, nearest, quote_identifier, quoted_name},
+    catalog::{Table, nearest, quote_identifier, quoted_name},
     column::{EpochUnit, Metadata},
 };
 use crate::{
-    config::{ColumnFeed, Constant, Partitions, TableName, Target, Write, WriteMode},
+    config::{ColumnFeed, Constant, Matching, Partitions, TableName, Target, Write, WriteMode},
     detect::{self, DetectedField, Sample},
     error::Error,
-    selector::Selector,
+    selector::{Selector, spell},
 };
 
 /// One DDL at a time in a database, whoever runs it; the number is "tidegate" in ASCII.
@@ -167,7 +167,7 @@ pub fn widen(table: &Table, column: &str, sql_type: &str) -> String {
 const SYSTEM_COLUMNS: [&str; 6] = ["tableoid", "cmax", "xmax", "cmin", "xmin", "ctid"];
 
 /// Why no column of `table` can have the name of this field, if none can.
-pub fn objection(table: &Table, field: &str) -> Option<String> {
+pub fn objection(table: &Table, target: &Target, field: &str) -> Option<String> {
     if field.is_empty() || field.contains('\0') {
         return Some("Postgres has no column of such a name".to_owned());
     }
@@ -178,17 +178,37 @@ pub fn objection(table: &Table, field: &str) -> Option<String> {
     if SYSTEM_COLUMNS.contains(&field) {
         return Some("every table has a system column of this name".to_owned());
     }
-    let same = |column: &&CatalogColumn| column.name.to_lowercase() == field.to_lowercase();
-    let column = table.columns.iter().find(same)?;
-    Some(if column.name == field {
+    if let Some(declared) = table.generated.get(field) {
+        return Some(format!(
+            "Postgres alone fills the column of this name, which is {declared}; say columns.{field} = \
+             {{ skip = true }} to leave the field out"
+        ));
+    }
+    let names = table.columns.iter().map(|column| &column.name).chain(table.generated.keys());
+    let name = names.map(String::as_str).find(|name| is_alike(target, name, field))?;
+    Some(if name == field {
         format!("the column {field} is fed from something else")
+    } else if target.matching == Matching::Loose {
+        format!("it is another spelling of the column {name}; say under `columns` what feeds that")
     } else {
         format!(
-            "it differs from the column {} only by case; say under `columns` what feeds it, or set \
-             match = \"loose\"",
-            column.name
+            "it differs from the column {name} only by case; say under `columns` what feeds it, or set \
+             match = \"loose\""
         )
     })
+}
+
+/// Whether a field had better have no column of its own beside the column `name`: people take names for
+/// the same that differ by case, and so does a target that matches them loosely, whatever their spelling.
+pub fn is_alike(target: &Target, name: &str, field: &str) -> bool {
+    let is_spelt_alike = || {
+        let (mut one, mut other) = (Vec::new(), Vec::new());
+        spell(name.as_bytes(), &mut one);
+        spell(field.as_bytes(), &mut other);
+        one == other && !target.columns.contains_key(name)
+    };
+    name.to_lowercase() == field.to_lowercase()
+        || (target.matching == Matching::Loose && is_spelt_alike())
 }
 
 /// Names and types.
@@ -317,8 +337,9 @@ mod tests {
             schema: "s".to_owned(),
             name: "t".to_owned(),
             columns: vec![column("total"), column("\u{e9}t\u{e9}")],
-            generated: BTreeMap::new(),
+            generated: BTreeMap::from([("seq".to_owned(), "GENERATED ALWAYS AS IDENTITY")]),
         };
+        let target = Target::example();
         let long = "n".repeat(64);
         for (field, word) in [
             ("", "no column of such a name"),
@@ -328,11 +349,16 @@ mod tests {
             ("Total", "the column total only by case"),
             ("\u{c9}t\u{e9}", "only by case"),
             ("total", "fed from something else"),
+            ("seq", "GENERATED ALWAYS AS IDENTITY; say columns.seq = { skip = true }"),
         ] {
-            let why = objection(&table, field).unwrap_or_default();
+            let why = objection(&table, &target, field).unwrap_or_default();
             assert!(why.contains(word), "{field}: {why}");
         }
-        assert_eq!(objection(&table, "total_2"), None);
+        assert_eq!(objection(&table, &target, "total_2"), None);
+        assert_eq!(objection(&table, &target, "to_tal"), None);
+        let loose = Target { matching: Matching::Loose, ..target };
+        let why = objection(&table, &loose, "to_tal").unwrap_or_default();
+        assert!(why.contains("another spelling of the column total"), "{why}");
         let columns = [("a\"b".to_owned(), "bigint"), ("Total_2".to_owned(), "text")];
         assert_eq!(
             add_columns(&table, &columns),

@@ -73,8 +73,9 @@ impl Encoder for PgEncoder {
                 let column = self.columns.iter().find(|column| column.name == *name)?;
                 let Feed::Field(field) = column.feed else { return None };
                 let shown = self.table.columns.iter().find(|shown| shown.name == *name)?;
-                let sql_type = wider(column, &shown.type_name, row.get(field))?;
-                Some(Wish::Wider { column: name.clone(), sql_type })
+                let from = shown.type_name.clone();
+                let sql_type = wider(column, &from, row.get(field))?;
+                Some(Wish::Wider { column: name.clone(), from, sql_type })
             }
             _ => None,
         }

@@ -85,11 +85,17 @@ impl Writer for PostgresWriter {
         let mut result = runtime.block_on(while_beating(heart, written));
         if let Err(error) = &result
             && self.may_be_stale(error)
-            && runtime.block_on(while_beating(heart, self.is_stale(&target))).unwrap_or(false)
         {
-            let open = batches.iter_mut().filter(|flushed| flushed.outcome.is_none());
-            open.for_each(|flushed| flushed.outcome = Some(Outcome::Stale));
-            result = Ok(());
+            match runtime.block_on(while_beating(heart, self.is_stale(&target))) {
+                Ok(true) => {
+                    let open = batches.iter_mut().filter(|flushed| flushed.outcome.is_none());
+                    open.for_each(|flushed| flushed.outcome = Some(Outcome::Stale));
+                    result = Ok(());
+                }
+                // What the error means is not known yet: both are tried again.
+                Err(away) if away.fault == Fault::Outage => result = Err(away),
+                Ok(false) | Err(_) => {}
+            }
         }
         // Silence may mean a server that is gone, or rows that take long (a trigger, an index): only
         // more time can tell, and the rows would never get in with less.

@@ -106,21 +106,34 @@ impl Lineage {
                 if let Some(why) = self.refusal(FULL) {
                     return Some(why);
                 }
-                let own = columns.iter().find_map(|(name, _)| {
-                    let why = ddl::objection(table, name).or_else(|| self.refusal(name))?;
+                let names: Vec<&str> = columns.iter().map(|(name, _)| name.as_str()).collect();
+                names.iter().enumerate().find_map(|(place, name)| {
+                    let before = names.iter().take(place);
+                    let why = ddl::objection(table, &self.target, name)
+                        .or_else(|| self.clash(before.copied(), name))
+                        .or_else(|| self.refusal(name))?;
                     Some(format!("there will be none for `{name}`: {why}"))
-                });
-                let most = self.target.growth.max_added_columns;
-                own.or_else(|| {
-                    (self.added.load(Relaxed) + columns.len() > most).then(|| {
-                        format!(
-                            "this process has added {} columns, and max_added_columns is {most}",
-                            self.added.load(Relaxed)
-                        )
-                    })
                 })
             }
         }
+    }
+
+    /// Two new fields that would get columns which cannot be told apart.
+    fn clash<'a>(&self, mut others: impl Iterator<Item = &'a str>, name: &str) -> Option<String> {
+        let other = others.find(|other| ddl::is_alike(&self.target, other, name))?;
+        Some(format!("it differs from the field `{other}` only by case or spelling"))
+    }
+
+    /// Why there are no columns for `missing`, by the limit of the configuration.
+    fn limit(&self, missing: &[(String, &'static str)]) -> Option<String> {
+        let (added, most) = (self.added.load(Relaxed), self.target.growth.max_added_columns);
+        if added + missing.len() <= most {
+            return None;
+        }
+        let why =
+            format!("this process has added {added} columns, and max_added_columns is {most}");
+        missing.iter().for_each(|(name, _)| self.refuse(name, &why));
+        Some(why)
     }
 }
 
@@ -130,9 +143,17 @@ enum Change {
     Made(usize),
     /// Postgres does not do it.
     Refused(PgError),
+    /// The configuration does not want it.
+    Unwanted(String),
 }
 
 impl PgTarget {
+    /// See [`crate::sink::Target::objection`]. What takes the place of this state may think otherwise.
+    pub(super) fn object(&self, wish: &Wish) -> Option<String> {
+        let newest = *self.lineage.newest.try_lock().ok()?;
+        (newest == self.id).then(|| self.lineage.objection(&self.table, wish)).flatten()
+    }
+
     /// See [`crate::sink::Target::adapt`].
     pub(super) fn adapt_to(
         &self,
@@ -156,12 +177,14 @@ impl PgTarget {
         if let Some(why) = lineage.objection(&self.table, wish) {
             return Ok(Adapted::Refused(why));
         }
-        let change =
-            self.ask_changing(go_on, async |client| change(client, &self.table, wish).await)?;
-        match change {
+        let change = self
+            .ask_changing(go_on, async |client| change(client, &self.table, wish, lineage).await)?;
+        let added = match change {
             Change::Refused(error) => return Ok(Adapted::Refused(self.note(wish, &error))),
-            Change::Made(added) => lineage.added.fetch_add(added, Relaxed),
+            Change::Unwanted(why) => return Ok(Adapted::Refused(why)),
+            Change::Made(added) => added,
         };
+        lineage.added.fetch_add(added, Relaxed);
         let name = self.table.config_name();
         let seen = self
             .ask_changing(go_on, async |client| look::look(client, &name, &lineage.target).await)?;
@@ -169,6 +192,10 @@ impl PgTarget {
             let message = format!("the table {} is gone", self.table.display());
             return Err(Error::config(message).into());
         };
+        if added == 0 && *wish != Wish::Present && seen.table.has_columns_of(&self.table) {
+            let why = "the table is as it was, and does not become what is wished";
+            return Ok(Adapted::Refused(why.to_owned()));
+        }
         let opened = shared.open(seen, lineage)?;
         *newest = opened.id;
         Ok(Adapted::To(opened))
@@ -178,7 +205,7 @@ impl PgTarget {
     fn note(&self, wish: &Wish, error: &PgError) -> String {
         let why = format!("Postgres refuses: {} (SQLSTATE {})", error.message, error.code);
         let why = match (wish, error.code.as_str()) {
-            (Wish::Wider { column, sql_type }, "57014") => format!(
+            (Wish::Wider { column, sql_type, .. }, "57014") => format!(
                 "it takes longer than 30 s, for which nobody can use the table; run {} yourself",
                 ddl::widen(&self.table, column, sql_type)
             ),
@@ -222,6 +249,7 @@ async fn change(
     client: &mut Object,
     table: &catalog::Table,
     wish: &Wish,
+    lineage: &Lineage,
 ) -> Result<Change, PgError> {
     if *wish == Wish::Present {
         return Ok(Change::Made(0));
@@ -240,14 +268,23 @@ async fn change(
         Wish::Columns(columns) => {
             let missing: Vec<_> =
                 columns.iter().filter(|(name, _)| type_of(name).is_none()).cloned().collect();
-            if missing.is_empty() {
+            // Somebody else may have made a column for the same field in another spelling: the table is
+            // looked at once more, and then takes the field, or has an objection.
+            let mut names = there.iter().map(|row| row.get::<_, &str>(0));
+            let is_there = names.any(|name| {
+                missing.iter().any(|(field, _)| ddl::is_alike(&lineage.target, name, field))
+            });
+            if missing.is_empty() || is_there {
                 return Ok(Change::Made(0));
+            }
+            if let Some(why) = lineage.limit(&missing) {
+                return Ok(Change::Unwanted(why));
             }
             (ddl::add_columns(table, &missing), missing.len())
         }
-        Wish::Wider { column, sql_type } => {
-            let known = table.columns.iter().find(|known| known.name == *column);
-            if type_of(column) != known.map(|known| known.type_name.as_str()) {
+        Wish::Wider { column, from, sql_type } => {
+            // Wider than what it was might be narrower than what it is, and ALTER would round.
+            if type_of(column) != Some(from.as_str()) {
                 return Ok(Change::Made(0));
             }
             (ddl::widen(table, column, sql_type), 0)
@@ -259,8 +296,11 @@ async fn change(
             // The table itself is gone.
             Fault::Config if error.code == "42P01" => Err(error),
             Fault::Config | Fault::Row => Ok(Change::Refused(error)),
-            // It was not the lock that took too long: that has a limit of its own.
-            Fault::Outage if error.code == "57014" => Ok(Change::Refused(error)),
+            // It was not the lock that took too long: that has a limit of its own. A new column without a
+            // default rewrites nothing, so there it is a server that is slow now.
+            Fault::Outage if error.code == "57014" && matches!(wish, Wish::Wider { .. }) => {
+                Ok(Change::Refused(error))
+            }
             Fault::Outage | Fault::Permission => Err(error),
         };
     }
@@ -293,4 +333,49 @@ pub(super) async fn check_owner(
             table.quoted()
         ),
     )))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Matching, Target};
+
+    fn table() -> catalog::Table {
+        catalog::Table {
+            oid: 0,
+            schema: "public".to_owned(),
+            name: "t".to_owned(),
+            columns: Vec::new(),
+            generated: BTreeMap::new(),
+        }
+    }
+
+    fn columns(names: &[&str]) -> Vec<(String, &'static str)> {
+        names.iter().map(|name| ((*name).to_owned(), "bigint")).collect()
+    }
+
+    #[test]
+    fn new_fields_that_are_the_same_for_the_target_get_no_columns_of_their_own() {
+        let exact = Target::example();
+        let loose = Target { matching: Matching::Loose, ..exact.clone() };
+        let objection = |target: &Target, names| {
+            Lineage::new(target, None, None).objection(&table(), &Wish::Columns(columns(names)))
+        };
+        assert_eq!(objection(&exact, &["a", "userId", "user_id"]), None);
+        let why = objection(&exact, &["Total", "total"]).unwrap_or_default();
+        assert!(why.contains("`total`: it differs from the field `Total` only by case"), "{why}");
+        let why = objection(&loose, &["a", "userId", "user_id"]).unwrap_or_default();
+        assert!(why.contains("`user_id`: it differs from the field `userId`"), "{why}");
+    }
+
+    #[test]
+    fn the_limit_counts_what_this_process_adds_and_nothing_that_is_there() {
+        let lineage = Lineage::new(&Target::example(), None, None);
+        lineage.added.store(99, Relaxed);
+        assert_eq!(lineage.objection(&table(), &Wish::Columns(columns(&["a", "b"]))), None);
+        assert_eq!(lineage.limit(&columns(&["a"])), None);
+        let why = lineage.limit(&columns(&["a", "b"])).unwrap_or_default();
+        assert!(why.contains("has added 99 columns, and max_added_columns is 100"), "{why}");
+        assert!(lineage.objection(&table(), &Wish::Columns(columns(&["b"]))).is_some());
+    }
 }

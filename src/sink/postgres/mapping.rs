@@ -185,7 +185,10 @@ fn known_fields(table: &Table, configured: &BTreeMap<String, ColumnFeed>) -> BTr
         ColumnFeed::Value { selector, .. } => selector.head(),
         _ => None,
     });
-    own.map(String::as_str).chain(fed).map(str::to_owned).collect()
+    // Only those that Postgres alone fills need be asked for: else their fields are lost unseen.
+    let is_skipped = |name: &&String| configured.get(*name) == Some(&ColumnFeed::Skip);
+    let generated = table.generated.keys().filter(is_skipped);
+    own.chain(generated).map(String::as_str).chain(fed).map(str::to_owned).collect()
 }
 
 /// Names a configured column that the table does not have, or that Postgres alone fills.
@@ -259,6 +262,15 @@ mod tests {
         assert_eq!(map(&table, &[("seq", ColumnFeed::Skip)]).unwrap().columns.len(), 1);
         let error = map(&table, &[("seq", value("seq".into(), None))]).unwrap_err();
         assert!(error.message.contains("is GENERATED ALWAYS AS IDENTITY: Postgres"), "{error}");
+    }
+
+    #[test]
+    fn the_field_of_a_generated_column_is_known_only_where_that_is_left_out() {
+        let table = table(&[("id", TEXT)]);
+        let known = |configured| known_fields(&table, &configured).into_iter().collect::<Vec<_>>();
+        assert_eq!(known(BTreeMap::new()), ["id"]);
+        let skipped = BTreeMap::from([("seq".to_owned(), ColumnFeed::Skip)]);
+        assert_eq!(known(skipped), ["id", "seq"]);
     }
 
     #[test]

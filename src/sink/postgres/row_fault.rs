@@ -95,6 +95,11 @@ impl PostgresWriter {
             }
         }
         clock.step(Stage::Copy);
+        if !refused.is_empty() {
+            // Rows for other types are refused as well: they are not at fault, and no letter may leave.
+            session.restart_deadline(self.patience);
+            session.hold_types(target).await?;
+        }
         // From behind: the places of the others stay as they are.
         for ((segment, row), error) in refused.into_iter().rev() {
             set_aside(&mut flushed.batch, segment, row, &error);

@@ -344,6 +344,14 @@ impl Session {
         })
     }
 
+    /// Checks the types where no COPY may have taken the lock that keeps them: a run that was rolled
+    /// back has let go of it.
+    pub(super) async fn hold_types(&self, target: &PgTarget) -> Result<(), PgError> {
+        let table = target.table.quoted();
+        self.execute(&format!("LOCK TABLE ONLY {table} IN ROW EXCLUSIVE MODE")).await?;
+        self.check_types(target).await
+    }
+
     /// Checks the types and moves the checkpoints on, in one round trip.
     pub(super) async fn advance(
         &mut self,

@@ -186,6 +186,10 @@ impl Target for PgTarget {
         Ok(Box::new(PgEncoder { rows, columns, table, growth, unknown }))
     }
 
+    fn objection(&self, wish: &Wish) -> Option<String> {
+        self.object(wish)
+    }
+
     fn adapt(&self, wish: &Wish, go_on: &mut dyn FnMut() -> bool) -> Result<Adapted, WriteError> {
         self.adapt_to(wish, go_on)
     }
