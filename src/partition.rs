@@ -116,10 +116,10 @@ impl Partition {
             }
             let feed = &mut self.lanes[index];
             let row = decoded.as_ref().map(|()| self.decoder.row(record));
-            if let Some(wish) = feed.offer(record, row) {
-                if !self.take_with_change(index, record, wish, heart) {
-                    return;
-                }
+            if let Some(wish) = feed.offer(record, row)
+                && !self.take_with_change(index, record, wish, heart)
+            {
+                return;
             }
             failpoint!("record.encoded");
             if let Some(trigger) = self.lanes[index].open.is_full(&self.policy) {

@@ -159,9 +159,16 @@ fn check_table(
     let Some(name) = &target.table else { return Ok(String::new()) };
     match sink.table(name)? {
         Some(table) => {
-            let (columns, fields) = sink.check(&table, target)?;
+            let mapping = sink.check(&table, target)?;
             sink.check_changes(&table, target)?;
-            Ok(format!("{}, {columns} columns fed from {fields} fields", table.display()))
+            let (columns, fields) = (mapping.columns.len(), mapping.selectors.len());
+            let shown = format!("{}, {columns} columns fed from {fields} fields", table.display());
+            Ok(match mapping.read_by_postgres() {
+                None => shown,
+                Some(columns) => {
+                    format!("{shown}; staged as text, as they have no encoder: {columns}")
+                }
+            })
         }
         None if target.on_missing_table == OnMissingTable::Create => {
             let shown = catalog::quoted_name(name);

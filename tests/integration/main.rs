@@ -30,5 +30,6 @@ mod positions;
 mod readback;
 mod rebalance;
 mod rejections;
+mod staged;
 mod support;
 mod tables;

@@ -21,7 +21,7 @@ const BEGIN_SQL: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
 pub(super) struct Seen {
     pub(super) table: Table,
     pub(super) mapping: Mapping,
-    /// How rows get into it, if they are not appended.
+    /// How rows get into it, if they are not copied into it.
     pub(super) merge: Option<Merge>,
     /// The types of the columns that are written.
     pub(super) types: String,
@@ -56,9 +56,14 @@ pub(super) async fn see(
         Err(error) => return Ok(Err(error)),
     };
     let mut merge = None;
-    if target.write.mode != WriteMode::Append {
+    let appends = target.write.mode == WriteMode::Append;
+    if !appends || mapping.read_by_postgres().is_some() {
         let facts = Facts::read(client, table.oid).await?;
-        match Merge::new(&table, &target.write, &facts, &mut mapping.columns) {
+        let made = match appends {
+            true => Merge::append(&table, &facts, &mapping.columns),
+            false => Merge::new(&table, &target.write, &facts, &mut mapping.columns),
+        };
+        match made {
             Ok(made) => merge = Some(made),
             Err(error) => return Ok(Err(error)),
         }

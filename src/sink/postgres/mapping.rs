@@ -31,7 +31,7 @@ impl Mapping {
     /// Decides what feeds each column, by the target's `columns` and else by name.
     ///
     /// # Errors
-    /// Names a column that is configured but not there, or that has a type without an encoder.
+    /// Names a column that is configured but not there, or that cannot be fed so.
     pub fn new(table: &Table, target: &Target) -> Result<Self, Error> {
         let configured = &target.columns;
         let shown = table.display();
@@ -65,13 +65,6 @@ impl Mapping {
                     (mapping.select(selector), None)
                 }
             };
-            if !column.column_type.has_encoder() {
-                return Err(Error::config(format!(
-                    "column {} of {shown} has type {}, which has no encoder yet; leave it out with \
-                     columns.{} = {{ skip = true }}",
-                    column.name, column.type_name, column.name
-                )));
-            }
             let mut column = Column {
                 name: column.name.clone(),
                 column_type: column.column_type.clone(),
@@ -91,6 +84,17 @@ impl Mapping {
             return Err(Error::config(format!("table {shown} has no column to write")));
         }
         Ok(mapping)
+    }
+
+    /// The columns whose values Postgres reads from a text, as their types have no encoder: names and
+    /// types, as people read them. `None` if there are none.
+    pub fn read_by_postgres(&self) -> Option<String> {
+        let shown = |column: &Column| match &column.column_type {
+            ColumnType::Unknown(name) => Some(format!("{} ({name})", column.name)),
+            _ => None,
+        };
+        let shown: Vec<String> = self.columns.iter().filter_map(shown).collect();
+        (!shown.is_empty()).then(|| shown.join(", "))
     }
 
     /// Asks for the fields that no column takes, for a target that does not ignore them.

@@ -1,6 +1,6 @@
 //! Rows that do not go to their table at once: they are copied into a staging table of the session,
 //! and merged from there in the same transaction. This is how a row takes the place of the one that
-//! has its key, or removes it.
+//! has its key, or removes it, and how Postgres reads the values whose type has no encoder.
 //!
 //! Rests on these facts of Postgres:
 //! - `INSERT ... ON CONFLICT DO UPDATE` cannot meet a row twice in one command (21000), so the last
@@ -21,9 +21,11 @@ pub(super) use encoder::{MergeEncoder, order};
 pub(crate) use facts::Facts;
 pub(super) use reduce::Superseded;
 
+use std::collections::BTreeMap;
+
 use super::{
     catalog::{Table, quote_identifier},
-    column::Column,
+    column::{Column, ColumnType},
 };
 use crate::{
     batch::{Batch, Layout},
@@ -117,22 +119,63 @@ impl Merge {
         if columns.iter().filter(|column| column.has_default).count() > 63 {
             return Err(failed("more than 63 columns have a default; skip some".to_owned()));
         }
+        let is_compared =
+            |name: &String| key.contains(name) || write.version.as_ref() == Some(name);
+        let unread = columns.iter().find(|c| is_compared(&c.name) && !c.column_type.has_encoder());
+        if let Some(column) = unread {
+            return Err(failed(format!(
+                "column `{}` has a type without an encoder, which can be neither key nor version",
+                column.name
+            )));
+        }
         facts.check_privileges(table, deletes != Deletes::No && write.soft_delete.is_none())?;
+        Ok(Self::made(table, facts, columns, key, write.version.clone(), deletes))
+    }
+
+    /// How to append to `table`, some of whose `columns` have a type without an encoder: those are
+    /// staged as texts, and Postgres reads them.
+    ///
+    /// # Errors
+    /// When the role may not do what it takes.
+    pub(super) fn append(table: &Table, facts: &Facts, columns: &[Column]) -> Result<Self, Error> {
+        facts.check_staging()?;
+        Ok(Self::made(table, facts, columns, Vec::new(), None, Deletes::No))
+    }
+
+    fn made(
+        table: &Table,
+        facts: &Facts,
+        columns: &[Column],
+        key: Vec<String>,
+        version: Option<String>,
+        deletes: Deletes,
+    ) -> Self {
         let stage = format!("pg_temp.tidegate_stage_{}", table.oid);
         let names: Vec<&str> = columns.iter().map(|column| column.name.as_str()).collect();
-        let version = write.version.clone();
-        let stage_sql = facts.stage_sql(&stage, &names, &deletes);
+        let cast = |column: &Column| match &column.column_type {
+            ColumnType::Unknown(name) => Some((column.name.clone(), name.to_string())),
+            _ => None,
+        };
+        let casts: BTreeMap<String, String> = columns.iter().filter_map(cast).collect();
+        let casts = casts.iter().map(|(name, cast)| (name.as_str(), cast.as_str())).collect();
+        let stage_sql = facts.stage_sql(&stage, columns, &deletes);
         let parts = sql::Parts {
             table: &table.quoted(),
             stage: &stage,
             columns: &names,
+            casts: &casts,
             key: &key,
             version: version.as_deref(),
             deletes: &deletes,
         };
         let sql = parts.statements();
         let is_canonical = facts.is_canonical(&key);
-        Ok(Self { stage, stage_sql, key, version, deletes, is_canonical, sql })
+        Self { stage, stage_sql, key, version, deletes, is_canonical, sql }
+    }
+
+    /// Whether each row that is staged is one more row of the table.
+    pub(super) fn appends(&self) -> bool {
+        self.key.is_empty()
     }
 
     /// The rows of a write set that need not be sent. Where versions decide, that is not for their
@@ -142,8 +185,8 @@ impl Merge {
         batches: impl Iterator<Item = &'a Batch> + Clone,
     ) -> Superseded {
         match self.version {
-            None => Superseded::find(batches, self.key.len()),
-            Some(_) => Superseded::default(),
+            None if !self.appends() => Superseded::find(batches, self.key.len()),
+            _ => Superseded::default(),
         }
     }
 

@@ -34,6 +34,7 @@ use self::{
     flush::PostgresWriter,
     growth::Lineage,
     look::Seen,
+    mapping::Mapping,
     partitions::Partitions,
     sqlstate::{Fault, PgError},
     table::PgTarget,
@@ -164,13 +165,9 @@ impl PostgresSink {
     ///
     /// # Errors
     /// When they cannot, or the database cannot be asked.
-    pub fn check(
-        &self,
-        table: &catalog::Table,
-        target: &config::Target,
-    ) -> Result<(usize, usize), Error> {
+    pub fn check(&self, table: &catalog::Table, target: &config::Target) -> Result<Mapping, Error> {
         let seen = self.ask(async |client| look::see(client, table.clone(), target).await)??;
-        Ok((seen.mapping.columns.len(), seen.mapping.selectors.len()))
+        Ok(seen.mapping)
     }
 
     fn look(&self, name: &TableName, target: &config::Target) -> Result<Option<Seen>, Error> {
@@ -253,6 +250,10 @@ impl Sink for PostgresSink {
         self.ask(async |client| checkpoint::ensure_schema(client).await)?;
         self.ask(async |client| dead_letters::ensure_headers(client).await)?;
         let partitions = self.check_changes(table, target)?;
+        if let Some(columns) = seen.mapping.read_by_postgres() {
+            let table = table.display();
+            tracing::info!("table {table}: staged as text, as they have no encoder: {columns}");
+        }
         if target.delivery == Delivery::AtLeastOnce {
             tracing::info!("table {}: at least once; a crash may double rows", table.display());
         }

@@ -84,6 +84,8 @@ pub(super) struct Session {
     /// The staging tables that it has, by name.
     stages: HashMap<String, Stage>,
     advance: Option<Statement>,
+    /// Rows that were copied since the last merge, or since the transaction began.
+    pub(super) copied: u64,
 }
 
 impl Session {
@@ -96,6 +98,7 @@ impl Session {
             copies: HashMap::new(),
             stages: HashMap::new(),
             advance: None,
+            copied: 0,
         }
     }
 
@@ -153,18 +156,8 @@ impl Session {
             sink.finish().await
         };
         let copied = self.within(stream).await?;
-        if copied == expected {
-            return Ok(());
-        }
-        Err(PgError {
-            fault: Fault::Config,
-            code: "copy".to_owned(),
-            message: format!(
-                "Postgres took {copied} of {expected} rows without an error: a trigger or a rule \
-                 drops rows"
-            ),
-            copy_line: None,
-        })
+        self.copied += copied;
+        if copied == expected { Ok(()) } else { Err(dropped(copied, expected)) }
     }
 
     /// Makes the staging table of a target that merges, unless there is one. Outside of any transaction:
@@ -189,7 +182,8 @@ impl Session {
     }
 
     /// Begins a transaction, and goes on with `then`.
-    pub(super) async fn begin(&self, target: &PgTarget, then: &str) -> Result<(), PgError> {
+    pub(super) async fn begin(&mut self, target: &PgTarget, then: &str) -> Result<(), PgError> {
+        self.copied = 0;
         let begin = if target.merge.is_some() { merge::BEGIN } else { "BEGIN" };
         self.execute(&format!("{begin}; {then}")).await
     }
@@ -202,6 +196,7 @@ impl Session {
         deletes: bool,
         unique: bool,
     ) -> Result<(), PgError> {
+        let copied = std::mem::take(&mut self.copied);
         let Some(merge) = &target.merge else { return Ok(()) };
         if deletes {
             return self.execute(merge.change_sql()).await;
@@ -218,7 +213,11 @@ impl Session {
                 statement
             }
         };
-        self.within(self.connection.execute(&statement, &[])).await.map(drop)
+        let merged = self.within(self.connection.execute(&statement, &[])).await?;
+        if merge.appends() && merged != copied {
+            return Err(dropped(merged, copied));
+        }
+        Ok(())
     }
 
     /// Sends dead letters to the target's topic, if it has one, and waits until they are there.
@@ -386,5 +385,18 @@ impl Session {
         let parameters: [&(dyn ToSql + Sync); 4] = [&ids, &expected, &next, &epochs];
         let moved = self.within(self.connection.execute(statement, &parameters)).await?;
         Ok(moved == claims.len() as u64)
+    }
+}
+
+/// Rows are gone, and nobody has said so.
+#[cold]
+fn dropped(taken: u64, expected: u64) -> PgError {
+    PgError {
+        fault: Fault::Config,
+        code: "copy".to_owned(),
+        message: format!(
+            "Postgres took {taken} of {expected} rows without an error: a trigger or a rule drops rows"
+        ),
+        copy_line: None,
     }
 }

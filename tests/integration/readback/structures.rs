@@ -88,7 +88,8 @@ const WHOLE_OID: &str =
 const POINT: &str = "x := CASE WHEN j LIKE '[%' THEN '(' || btrim(j, '[]') || ')' ELSE j END";
 const MULTIRANGE: &str = "x := CASE WHEN j LIKE '[\"%' OR j = '[]' THEN '{' || array_to_string( \
      ARRAY(SELECT jsonb_array_elements_text(j::jsonb)), ',') || '}' ELSE j END";
-const DOCUMENTS: &str = "x := ARRAY(SELECT jsonb_array_elements(j::jsonb))";
+const DOCUMENTS: &str =
+    "x := CASE WHEN j IS NOT NULL THEN ARRAY(SELECT jsonb_array_elements(j::jsonb)) END";
 const PAIR: &str = "x := CASE WHEN j LIKE '{%' THEN jsonb_populate_record(NULL::pair, j::jsonb) \
      WHEN j LIKE '[%' THEN ROW((j::jsonb->>0)::int, j::jsonb->>1, \
          translate(j::jsonb->>2, '[]', '{}')::int[])::pair ELSE j::pair END";

@@ -7,6 +7,7 @@ use crate::{
     error::{Error, ErrorKind},
     sink::postgres::{
         catalog::{Table, quote_identifier},
+        column::Column,
         sqlstate::PgError,
     },
 };
@@ -222,9 +223,28 @@ impl Facts {
         }
     }
 
+    /// Refuses what Postgres would refuse when the staging table is made.
+    pub(super) fn check_staging(&self) -> Result<(), Error> {
+        let Privileges { temporary, role, database, .. } = &self.privileges;
+        if *temporary {
+            return Ok(());
+        }
+        Err(Error::new(
+            ErrorKind::Permission,
+            format!(
+                "a column without an encoder needs a temporary table; run GRANT TEMPORARY ON DATABASE {} \
+                 TO {}",
+                quote_identifier(database),
+                quote_identifier(role)
+            ),
+        ))
+    }
+
     /// The staging table: without constraints, and with the table's defaults for what a record lacks.
     /// It is emptied by each COMMIT, and never by writing to the catalog.
-    pub(super) fn stage_sql(&self, stage: &str, columns: &[&str], deletes: &Deletes) -> String {
+    ///
+    /// A column whose type has no encoder is a text there, and cast on its way to the table.
+    pub(super) fn stage_sql(&self, stage: &str, columns: &[Column], deletes: &Deletes) -> String {
         let mark = match deletes {
             Deletes::Mark { column, is_flag } => Some((column.as_str(), *is_flag)),
             Deletes::No | Deletes::Remove => None,
@@ -232,14 +252,19 @@ impl Facts {
         let mut definitions: Vec<String> = Vec::new();
         for column in &self.columns {
             let name = column.name.as_str();
+            let fed = columns.iter().find(|fed| fed.name == name);
+            let is_text = fed.is_some_and(|fed| !fed.column_type.has_encoder());
             let default = match mark {
                 // What is not deleted is not marked.
                 Some((mark, is_flag)) if mark == name => is_flag.then_some("false"),
-                _ if columns.contains(&name) => column.default.as_deref(),
+                _ if fed.is_some() => column.default.as_deref(),
                 _ => continue,
             };
-            let default = default.map_or_else(String::new, |value| format!(" DEFAULT {value}"));
-            definitions.push(format!("{} {}{default}", quote_identifier(name), column.type_sql));
+            let (type_sql, cast) =
+                if is_text { ("text", "::text") } else { (column.type_sql.as_str(), "") };
+            let default =
+                default.map_or_else(String::new, |value| format!(" DEFAULT ({value}){cast}"));
+            definitions.push(format!("{} {type_sql}{default}", quote_identifier(name)));
         }
         definitions.push(format!("{DELETED} boolean NOT NULL DEFAULT false"));
         definitions.push(format!("{ORDER} bigint NOT NULL"));

@@ -1,5 +1,7 @@
 //! The statements of a merge, as texts.
 
+use std::collections::BTreeMap;
+
 use super::{DELETED, Deletes, ORDER};
 use crate::sink::postgres::catalog::quote_identifier;
 
@@ -19,6 +21,8 @@ pub(super) struct Parts<'a> {
     pub(super) table: &'a str,
     pub(super) stage: &'a str,
     pub(super) columns: &'a [&'a str],
+    /// The types of those that are staged as texts, by name.
+    pub(super) casts: &'a BTreeMap<&'a str, &'a str>,
     pub(super) key: &'a [String],
     pub(super) version: Option<&'a str>,
     pub(super) deletes: &'a Deletes,
@@ -66,7 +70,14 @@ impl Parts<'_> {
 
     fn put_from(&self, rows: &str) -> String {
         let Self { table, .. } = self;
-        let (list, values) = (self.list(""), self.list("s."));
+        let (list, values) = (self.list(""), self.values());
+        if self.key.is_empty() {
+            let stage = self.stage;
+            return format!(
+                "INSERT INTO {table} ({list}) OVERRIDING SYSTEM VALUE SELECT {values} FROM {stage} s \
+                 ORDER BY s.{ORDER}"
+            );
+        }
         let conflict = self.on_conflict(false);
         format!(
             "INSERT INTO {table} AS t ({list}) OVERRIDING SYSTEM VALUE SELECT {values} FROM {rows} \
@@ -86,7 +97,7 @@ impl Parts<'_> {
     /// What was not there in that pass, and is held by somebody in the second, came later.
     fn remove(&self) -> String {
         let Self { table, .. } = self;
-        let (list, values) = (self.list(""), self.list("s."));
+        let (list, values) = (self.list(""), self.values());
         let (last, conflict) = (self.last_change(), self.on_conflict(false));
         let (same_in_e, same) = (self.same("e", "s"), self.same("t", "s"));
         let (same_in_d, key) = (self.same("t", "d"), self.key_of("t."));
@@ -121,7 +132,10 @@ impl Parts<'_> {
                 true => format!(
                     "CASE WHEN s.{DELETED} THEN coalesce(s.{column}, e.{column}) ELSE s.{column} END"
                 ),
-                false => format!("CASE WHEN s.{DELETED} THEN e.{column} ELSE s.{column} END"),
+                false => {
+                    let value = self.value(name);
+                    format!("CASE WHEN s.{DELETED} THEN e.{column} ELSE {value} END")
+                }
             }
         };
         let is_key = |name: &&&str| self.key.iter().any(|key| key == **name);
@@ -188,6 +202,22 @@ impl Parts<'_> {
         }
     }
 
+    /// What a column of the table gets from the staging table.
+    fn value(&self, name: &str) -> String {
+        let column = quote_identifier(name);
+        match self.casts.get(name) {
+            Some(type_name) => format!("s.{column}::{type_name}"),
+            None => format!("s.{column}"),
+        }
+    }
+
+    /// What the columns that are written get.
+    fn values(&self) -> String {
+        let fed = self.columns.iter().map(|name| self.value(name));
+        let mark = self.mark_column().map(|column| format!("s.{column}"));
+        fed.chain(mark).collect::<Vec<_>>().join(", ")
+    }
+
     /// The columns that are written.
     fn list(&self, before: &str) -> String {
         let fed = self.columns.iter().map(|name| quote_identifier(name));
@@ -228,6 +258,7 @@ mod tests {
             table: "t",
             stage: "stage",
             columns: &["a", "b", "c", "v"],
+            casts: &BTreeMap::new(),
             key: &key,
             version,
             deletes,
@@ -259,10 +290,27 @@ mod tests {
     }
 
     #[test]
+    fn what_has_no_encoder_is_cast_on_its_way_to_the_table() {
+        let casts = BTreeMap::from([("area", "circle")]);
+        let (table, stage, deletes) = ("t", "stage", &Deletes::No);
+        let columns = &["a", "area"][..];
+        let mut parts =
+            Parts { table, stage, columns, casts: &casts, key: &[], version: None, deletes };
+        assert_eq!(
+            parts.statements().put,
+            r#"INSERT INTO t ("a", "area") OVERRIDING SYSTEM VALUE SELECT s."a", s."area"::circle FROM stage s ORDER BY s."tidegate:order""#
+        );
+        let key = ["a".to_owned()];
+        parts.key = &key;
+        assert!(parts.statements().put.contains(r#"SELECT s."a", s."area"::circle FROM"#));
+    }
+
+    #[test]
     fn a_table_of_nothing_but_its_key_leaves_rows_as_they_are() {
         let key = ["a".to_owned()];
         let (table, stage, deletes) = ("t", "stage", &Deletes::No);
-        let parts = Parts { table, stage, columns: &["a"], key: &key, version: None, deletes };
+        let (columns, casts) = (&["a"][..], &BTreeMap::new());
+        let parts = Parts { table, stage, columns, casts, key: &key, version: None, deletes };
         assert!(parts.statements().put.ends_with("ON CONFLICT (\"a\") DO NOTHING"));
     }
 }
