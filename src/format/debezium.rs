@@ -8,7 +8,7 @@ mod tests;
 
 use super::{
     Format, JsonFormat,
-    json::{check_size, members},
+    json::{check_size, excerpt, members},
 };
 use crate::{
     record::Record,
@@ -226,7 +226,7 @@ fn operation(op: &[u8], kind: Kind) -> Result<Change, Rejection> {
              this letter, or leave truncations out (the connector's skipped.operations = t)",
         )),
         (Kind::Text, other) => {
-            let message = format!("op is `{}`; expected c, u, d, r, m or t", other.escape_ascii());
+            let message = format!("op is `{}`; expected c, u, d, r, m or t", excerpt(other));
             Err(Rejection::record(Reason::Malformed, message))
         }
         _ => Err(malformed("`op`")),

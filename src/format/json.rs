@@ -15,7 +15,7 @@ use rest::Rest;
 use scanner::Malformed;
 
 pub(crate) use escape::{BadEscape, check, unescape};
-pub(crate) use scanner::{Scanner, validate};
+pub(crate) use scanner::{Scanner, excerpt, validate};
 pub(crate) use walk::{elements, members};
 pub(crate) use words::find_break;
 pub(crate) use write::{put_characters, put_hex, put_string};

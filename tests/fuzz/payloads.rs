@@ -161,6 +161,10 @@ pub(crate) fn detect() -> Try {
 }
 
 fn column_type(sql_type: &str) -> ColumnType {
+    if let Some(element) = sql_type.strip_suffix("[]") {
+        // What the number is does not matter here.
+        return types::array(column_type(element), 0, 1);
+    }
     match sql_type {
         "boolean" => ColumnType::Bool,
         "bigint" => ColumnType::Int8,

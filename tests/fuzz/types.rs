@@ -67,7 +67,7 @@ pub(crate) fn documents() -> Vec<ColumnType> {
 }
 
 /// An array of `element`, which counts as the type of that number.
-fn array(element: ColumnType, oid: u32, dimensions: usize) -> ColumnType {
+pub(crate) fn array(element: ColumnType, oid: u32, dimensions: usize) -> ColumnType {
     ColumnType::Array(Arc::new(ArrayType { element, oid, dimensions }))
 }
 

@@ -258,6 +258,8 @@ fn what_is_no_change_event_says_so() {
     assert!(refusal(r#"{"id":1}"#).message.contains("format json"));
     assert!(refusal(r#"{"op":"c","after":null}"#).message.contains("`after`"));
     assert!(refusal(r#"{"op":"x","after":{}}"#).message.contains("op is `x`"));
+    let long = format!(r#"{{"op":"{}","after":{{}}}}"#, "x".repeat(10_000));
+    assert!(refusal(&long).message.len() < 100);
     assert_eq!(refusal("[]").reason, Reason::Malformed);
     let tombstone = br#"{"schema":null,"payload":null}"#;
     assert_eq!(read_one(&mut format, 1, None, Some(tombstone)).unwrap().0, Change::Nothing);

@@ -2,6 +2,8 @@
 //!
 //! What a field goes through is `inline(always)`: a call would keep the position in memory.
 
+use std::slice::EscapeAscii;
+
 use super::words::{HIGH_BITS, Pattern, find_break, find_non_digit};
 use crate::{
     rejection::{Reason, Rejection},
@@ -29,14 +31,16 @@ impl Malformed {
         let Self { at, expected } = self;
         let found = match text.get(at..) {
             None | Some([]) => "the end".to_owned(),
-            Some(rest) => {
-                let excerpt = rest.get(..EXCERPT_BYTES).unwrap_or(rest);
-                format!("`{}`", excerpt.escape_ascii())
-            }
+            Some(rest) => format!("`{}`", excerpt(rest)),
         };
         let message = format!("invalid JSON at byte {at}: expected {expected}, found {found}");
         Rejection::record(Reason::Malformed, message)
     }
+}
+
+/// The beginning of `text`, safe to print.
+pub(crate) fn excerpt(text: &[u8]) -> EscapeAscii<'_> {
+    text.get(..EXCERPT_BYTES).unwrap_or(text).escape_ascii()
 }
 
 /// Checks that `text` is one JSON value.
