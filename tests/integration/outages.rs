@@ -144,6 +144,8 @@ fn hold(name: &str, lock: &str) {
     let mut flow = Flow::start(world, &config, &[]);
     let holder = Client::connect(&flow.world.url).unwrap();
     holder.execute(&format!("BEGIN; {lock}")).unwrap();
+    // Connections that know no statement yet tell the reason as well.
+    flow.world.sql.execute(TERMINATE).unwrap();
     flow.last("55P03");
     holder.execute("ROLLBACK").unwrap();
     flow.resume();

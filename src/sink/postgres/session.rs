@@ -329,9 +329,17 @@ impl Session {
     /// values of the same length would be taken for others, without an error. The lock of the COPY
     /// keeps the types from changing until COMMIT.
     async fn check_types(&self, target: &PgTarget) -> Result<(), PgError> {
-        let statement = self.within(self.connection.prepare_cached(catalog::TYPES_SQL)).await?;
+        let statement = self.types_statement().await?;
+        self.compare_types(target, &statement).await
+    }
+
+    async fn types_statement(&self) -> Result<Statement, PgError> {
+        self.within(self.connection.prepare_cached(catalog::TYPES_SQL)).await
+    }
+
+    async fn compare_types(&self, target: &PgTarget, statement: &Statement) -> Result<(), PgError> {
         let parameters: [&(dyn ToSql + Sync); 2] = [&target.table.oid, &target.column_names()];
-        let row = self.within(self.connection.query_one(&statement, &parameters)).await?;
+        let row = self.within(self.connection.query_one(statement, &parameters)).await?;
         if row.get::<_, Option<&str>>(0) == Some(&target.types) {
             return Ok(());
         }
@@ -361,9 +369,11 @@ impl Session {
             let statement = self.within(self.connection.prepare(ADVANCE_SQL)).await?;
             self.advance = Some(statement);
         }
-        // The check goes out first: a failed one leaves a transaction that cannot commit.
-        let (types, moved) =
-            tokio::join!(biased; self.check_types(target), self.move_checkpoints(batches));
+        // Prepared beforehand, so that the check goes out first: behind an update that fails, all that
+        // Postgres says of it is that the transaction is aborted.
+        let statement = self.types_statement().await?;
+        let check = self.compare_types(target, &statement);
+        let (types, moved) = tokio::join!(biased; check, self.move_checkpoints(batches));
         types?;
         moved
     }
