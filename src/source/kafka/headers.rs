@@ -6,13 +6,22 @@
 
 use std::{ffi::CStr, ptr};
 
-use rdkafka::{bindings as c, message::BorrowedMessage, types::RDKafkaRespErr};
+use rdkafka::{
+    bindings as c,
+    types::{RDKafkaMessage, RDKafkaRespErr},
+};
 
 /// Visits the headers in their order. What of a name is not UTF-8 is replaced by U+FFFD.
-pub(super) fn for_each(message: &BorrowedMessage<'_>, visit: &mut dyn FnMut(&str, Option<&[u8]>)) {
+///
+/// # Safety
+/// The message is valid until this returns.
+pub(super) unsafe fn for_each(
+    message: *const RDKafkaMessage,
+    visit: &mut dyn FnMut(&str, Option<&[u8]>),
+) {
     let mut headers = ptr::null_mut();
-    // SAFETY: the message is valid as long as it is borrowed, and so are its headers, which it owns.
-    let parsed = unsafe { c::rd_kafka_message_headers(message.ptr(), &raw mut headers) };
+    // SAFETY: the message is valid, says the caller, and so are its headers, which it owns.
+    let parsed = unsafe { c::rd_kafka_message_headers(message, &raw mut headers) };
     if parsed != RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR {
         return;
     }

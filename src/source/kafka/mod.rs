@@ -11,10 +11,13 @@ mod discovery;
 mod headers;
 mod member;
 mod mend;
+mod message;
+mod native;
 mod offsets;
 mod partition;
 mod poller;
 mod position;
+mod queue;
 mod topic_id;
 mod watermark;
 
@@ -35,12 +38,7 @@ use rdkafka::{
 use regex::Regex;
 
 pub use self::dead_letters::DeadLetterTopic;
-use self::{
-    client::Client,
-    discovery::Discovery,
-    partition::{KafkaHeaders, record_of},
-    poller::Poller,
-};
+use self::{client::Client, discovery::Discovery, message::Message, poller::Poller};
 use super::Source;
 use crate::{
     config::KafkaSource as Config,
@@ -238,8 +236,10 @@ impl Source for KafkaSource {
         while of_use < count && !self.shutdown.is_requested() {
             match consumer.poll(Duration::from_millis(100)) {
                 Some(Ok(message)) => {
-                    let headers = KafkaHeaders(&message);
-                    of_use += usize::from(visit(&record_of(&message, message.topic(), &headers)));
+                    let topic = message.topic();
+                    if let Some(message) = Message::of(&message) {
+                        of_use += usize::from(visit(&message.record(topic)));
+                    }
                     quiet_since = Instant::now();
                 }
                 Some(Err(KafkaError::MessageConsumption(

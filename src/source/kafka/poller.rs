@@ -26,6 +26,7 @@ use super::{
     client::{Client, Rebalance},
     partition::PartitionReader,
     position::{PartitionKey, Positions, Starts},
+    queue::PartitionQueue,
     watermark::Watermarks,
 };
 use crate::{
@@ -293,9 +294,7 @@ impl Poller {
             .iter()
             .find(|route| route.topics.iter().any(|known| **known == **topic))
             .ok_or_else(|| Error::software(format!("assigned {topic}, which no route reads")))?;
-        let queue = self
-            .consumer
-            .split_partition_queue(topic, *number)
+        let queue = PartitionQueue::split(&self.consumer, topic, *number)
             .ok_or_else(|| Error::software(format!("no queue for {topic}[{number}]")))?;
         let open = route.open_partition(topic, *number, &self.group, starts, &self.context)?;
         let reader = PartitionReader {

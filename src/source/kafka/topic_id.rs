@@ -7,7 +7,6 @@
 use std::{
     collections::BTreeMap,
     ffi::{CStr, CString, c_int},
-    ptr::NonNull,
     sync::Arc,
     time::Duration,
 };
@@ -19,35 +18,13 @@ use rdkafka::{
     types::RDKafkaRespErr,
 };
 
-use super::client::Client;
+use super::{client::Client, native::Owned};
 use crate::sink::TopicIds;
 
 /// How the client writes an id of zeros, for brokers that have none.
 const NO_ID: &str = "AAAAAAAAAAAAAAAAAAAAAA";
 /// How long the client may take to report a time-out of its own.
 const MARGIN: Duration = Duration::from_secs(2);
-
-/// What the C library made, and takes back with `destroy`.
-struct Owned<T>(NonNull<T>, unsafe extern "C" fn(*mut T));
-
-impl<T> Owned<T> {
-    /// `None` for null.
-    fn new(made: *mut T, destroy: unsafe extern "C" fn(*mut T)) -> Option<Self> {
-        NonNull::new(made).map(|made| Self(made, destroy))
-    }
-
-    fn ptr(&self) -> *mut T {
-        self.0.as_ptr()
-    }
-}
-
-impl<T> Drop for Owned<T> {
-    fn drop(&mut self) {
-        // SAFETY: `new` was given a pointer of the C library with the function that takes it back;
-        // it is called once, and nothing borrows from `self` by now.
-        unsafe { (self.1)(self.ptr()) }
-    }
-}
 
 /// Asks for the ids of `topics`; a topic that is not there, or has none, is left out.
 ///
