@@ -23,8 +23,8 @@ pub struct BatchPolicy {
     pub rows: usize,
     /// Bytes held: encoded rows, original records, dead letters.
     pub bytes: usize,
-    /// Time since its first record.
-    pub age: Duration,
+    /// Time since its first record; `None` adapts it to the sink.
+    pub age: Option<Duration>,
 }
 
 /// Why a batch was closed.
@@ -345,9 +345,9 @@ impl Batch {
         }
     }
 
-    /// When its age will close it.
-    pub fn deadline(&self, policy: &BatchPolicy) -> Option<Instant> {
-        self.opened_at.map(|at| at + policy.age)
+    /// When its first record came.
+    pub fn opened_at(&self) -> Option<Instant> {
+        self.opened_at
     }
 }
 
@@ -401,7 +401,7 @@ mod tests {
     fn rows_close_a_batch_before_bytes_do_and_the_other_way_round() {
         let mut batch = Batch::new(0);
         push(&mut batch, &record(0, b"abc"), 0);
-        let policy = |rows, bytes| BatchPolicy { rows, bytes, age: Duration::from_secs(1) };
+        let policy = |rows, bytes| BatchPolicy { rows, bytes, age: None };
         assert_eq!(batch.is_full(&policy(2, 1000)), None);
         assert_eq!(batch.is_full(&policy(1, 1000)), Some(Trigger::Rows));
         assert_eq!(batch.is_full(&policy(2, 3)), Some(Trigger::Bytes));

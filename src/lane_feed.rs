@@ -1,14 +1,17 @@
 //! One lane as its partition thread sees it: the batch that is open, and the one on its way.
 
-use std::sync::Arc;
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use crossbeam_channel::Sender;
 
 use crate::{
-    batch::{Batch, DeadLetter},
+    batch::{Batch, BatchPolicy, DeadLetter},
     breaker::{Breaker, Tripped},
     error::{Error, ErrorKind},
-    frontier::Frontier,
+    frontier::{Broken, Frontier},
     intake::Intake,
     lane::{Lane, LaneKey},
     record::Record,
@@ -16,6 +19,14 @@ use crate::{
     row::Row,
     sink::{Flushed, Target, Wish},
 };
+
+/// The least age of a batch: however fast the sink is, a transaction has a price of its own.
+const AGE_MIN: Duration = Duration::from_millis(10);
+/// However slow it is, what came in a tenth of a second makes a batch.
+const AGE_MAX: Duration = Duration::from_millis(100);
+/// A lane gathers for so many times as long as its last batch was on its way: its transactions take
+/// only this part of the sink's time, and its records wait little longer than the sink makes them.
+const AGE_FACTOR: u32 = 3;
 
 /// One lane as its partition thread sees it.
 pub(crate) struct LaneFeed {
@@ -28,6 +39,9 @@ pub(crate) struct LaneFeed {
     pub(crate) spare: Option<Batch>,
     /// The batch that came back because the target had changed; it still counts as on its way.
     pub(crate) stale: Option<Batch>,
+    /// When the batch that is on its way left, and how long the one before it was.
+    departed_at: Option<Instant>,
+    took: Duration,
     unpublished: u64,
     pub(crate) frontier: Frontier,
     pub(crate) breaker: Breaker,
@@ -50,10 +64,31 @@ impl LaneFeed {
             open: Batch::new(position),
             spare: None,
             stale: None,
+            departed_at: None,
+            took: Duration::ZERO,
             unpublished: 0,
             frontier: Frontier::new(position),
             breaker,
         }
+    }
+
+    /// When the open batch is old enough to leave: soon where the sink is quick, unless its age is fixed.
+    pub(crate) fn deadline(&self, policy: &BatchPolicy) -> Option<Instant> {
+        let age = policy.age.unwrap_or_else(|| adapted_age(self.took));
+        self.open.opened_at().map(|at| at + age)
+    }
+
+    /// The open batch leaves for the sink.
+    pub(crate) fn depart(&mut self) -> Result<(), Broken> {
+        self.frontier.depart(self.open.begin..self.open.end)?;
+        self.departed_at = Some(Instant::now());
+        Ok(())
+    }
+
+    /// The batch that was on its way is durable.
+    pub(crate) fn arrive(&mut self) {
+        self.frontier.arrive();
+        self.took = self.departed_at.take().map_or(self.took, |at| at.elapsed());
     }
 
     /// Takes one record in, as a row or as a dead letter; or gives what its target would have to
@@ -101,5 +136,21 @@ impl LaneFeed {
     /// Counts what was taken in since the last time.
     pub(crate) fn publish_counts(&mut self) {
         self.lane.take_in(std::mem::take(&mut self.unpublished));
+    }
+}
+
+/// How long a lane gathers whose last batch `took` so long to become durable.
+fn adapted_age(took: Duration) -> Duration {
+    (took * AGE_FACTOR).clamp(AGE_MIN, AGE_MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lane_gathers_longer_where_the_sink_is_slow_and_never_for_long() {
+        let ages = [0, 1, 20, 1000].map(|took| adapted_age(Duration::from_millis(took)));
+        assert_eq!(ages, [10, 10, 60, 100].map(Duration::from_millis));
     }
 }

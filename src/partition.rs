@@ -168,7 +168,7 @@ impl Partition {
         let now = Instant::now();
         for index in 0..self.lanes.len() {
             let feed = &self.lanes[index];
-            let due = feed.open.deadline(&self.policy).is_some_and(|deadline| deadline <= now);
+            let due = feed.deadline(&self.policy).is_some_and(|deadline| deadline <= now);
             if due && !feed.frontier.is_pending() {
                 self.flush(index, Trigger::Age, None, heart);
             }
@@ -181,7 +181,7 @@ impl Partition {
         let now = Instant::now();
         let mut wait = WAIT_MAX;
         for feed in &self.lanes {
-            if let Some(deadline) = feed.open.deadline(&self.policy) {
+            if let Some(deadline) = feed.deadline(&self.policy) {
                 let left = deadline.saturating_duration_since(now);
                 let due_but_blocked = left.is_zero() && feed.frontier.is_pending();
                 wait = wait.min(if due_but_blocked { WAIT_FOR_WRITER } else { left });
@@ -232,7 +232,7 @@ impl Partition {
             return;
         }
         let end = feed.open.end;
-        if let Err(broken) = feed.frontier.depart(feed.open.begin..end) {
+        if let Err(broken) = feed.depart() {
             let key = &feed.lane.key;
             self.shutdown.fail(Error::software(format!(
                 "{}[{}] to {}: the batch {:?} does not continue at offset {}",
@@ -317,7 +317,7 @@ impl Partition {
     fn settle(&mut self, acknowledgement: Acknowledgement) {
         let feed = &mut self.lanes[acknowledgement.index];
         if acknowledgement.outcome == Outcome::Durable {
-            feed.frontier.arrive();
+            feed.arrive();
             // With those that the sink has refused.
             let Batch { records, dead_letters: letters, .. } = &acknowledgement.batch;
             if let Err(tripped) = feed.breaker.add(*records, letters.len() as u64) {
@@ -401,7 +401,7 @@ mod tests {
             stop: Arc::clone(&stop),
             shutdown: Shutdown::default(),
             memory: Arc::new(Memory::new(64 << 20, 1 << 20)),
-            policy: BatchPolicy { rows: 2, bytes: 1 << 20, age: Duration::from_secs(60) },
+            policy: BatchPolicy { rows: 2, bytes: 1 << 20, age: Some(Duration::from_secs(60)) },
             clock: Arc::default(),
         });
         Fixture { partition, lanes, stop, queue }

@@ -23,13 +23,14 @@ pub struct Batch {
     /// Bytes of encoded rows. 1 KiB to 1 GiB, and at most half of `memory.budget`; default:
     /// `"4MiB"`.
     pub bytes: usize,
-    /// Time since its first row. 1 ms to 1 h; default: `"100ms"`.
-    pub age: Duration,
+    /// Time since its first record, 1 ms to 1 h. Default: three times as long as the batch before it took
+    /// to become durable, from 10 to 100 ms.
+    pub age: Option<Duration>,
 }
 
 impl Default for Batch {
     fn default() -> Self {
-        Self { rows: 20_000, bytes: 4 * MIB, age: Duration::from_millis(100) }
+        Self { rows: 20_000, bytes: 4 * MIB, age: None }
     }
 }
 
@@ -124,7 +125,7 @@ pub(super) fn batch_and_memory(root: &mut Table<'_>) -> (Batch, Memory) {
     let is_unread = bytes_entry.is_some() && bytes.is_none();
     batch.bytes = bytes.unwrap_or(if is_unread { LARGEST_BATCH_BYTES } else { batch.bytes });
     let ages = Duration::from_millis(1)..=Duration::from_secs(3600);
-    batch.age = table.take("age").and_then(|entry| entry.duration(ages)).unwrap_or(batch.age);
+    batch.age = table.take("age").and_then(|entry| entry.duration(ages));
     table.finish();
 
     let mut memory = Memory::default();

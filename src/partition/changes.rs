@@ -117,7 +117,11 @@ fn partition(positions: &[i64]) -> (Partition, Receiver<Flushed>, Arc<Digits>) {
         stop: Arc::default(),
         shutdown: Shutdown::default(),
         memory: Arc::new(Memory::new(64 << 20, 1 << 20)),
-        policy: BatchPolicy { rows: BATCH_ROWS, bytes: 1 << 20, age: Duration::from_secs(60) },
+        policy: BatchPolicy {
+            rows: BATCH_ROWS,
+            bytes: 1 << 20,
+            age: Some(Duration::from_secs(60)),
+        },
         clock: Arc::default(),
     });
     (partition, queue, column)

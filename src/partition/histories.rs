@@ -119,7 +119,7 @@ impl History {
             stop: Arc::default(),
             shutdown: Shutdown::default(),
             memory: Arc::new(Memory::new(64 << 20, 1 << 20)),
-            policy: BatchPolicy { rows: BATCH_ROWS, bytes: 1 << 20, age: Duration::ZERO },
+            policy: BatchPolicy { rows: BATCH_ROWS, bytes: 1 << 20, age: Some(Duration::ZERO) },
             clock: Arc::default(),
         });
         let accounts = positions.iter().map(account).collect();

@@ -47,7 +47,8 @@ fn every_key_arrives_in_its_field() {
     assert_eq!(config.sinks["serving"], Sink::Postgres(serving));
     assert_eq!(config.sinks["archive"], Sink::Ndjson(NdjsonSink { path: PathBuf::from("-") }));
     assert_eq!(config.sinks["nowhere"], Sink::Null);
-    assert_eq!(config.batch, Batch::default());
+    let age = Some(Duration::from_millis(100));
+    assert_eq!(config.batch, Batch { age, ..Batch::default() });
     assert_eq!(config.memory, Memory::default());
     assert_eq!(config.admin, Admin::default());
     assert_eq!(config.shutdown, Shutdown::default());
@@ -105,7 +106,7 @@ fn what_is_left_out_has_its_default() {
     let config = parse(LEAST).unwrap();
     assert_eq!(config.batch.bytes, 4 << 20);
     assert_eq!(config.batch.rows, 20_000);
-    assert_eq!(config.batch.age, Duration::from_millis(100));
+    assert_eq!(config.batch.age, None);
     assert_eq!(config.memory.budget, 128 << 20);
     assert_eq!(config.admin.listen.to_string(), "127.0.0.1:9187");
     assert_eq!(config.shutdown.drain, Duration::from_secs(10));
