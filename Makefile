@@ -75,4 +75,5 @@ bench: ## Measure the codec, record by record
 	cargo bench --workspace --bench codec
 
 bench-drain: setup ## Measure the whole way of ROWS orders, beside psql from files, and check the floors
+	cargo test --release --test instructions
 	ROWS=$(ROWS) ROUNDS=$(ROUNDS) VARIANT=$(VARIANT) cargo bench --workspace --bench drain

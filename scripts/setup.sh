@@ -37,6 +37,7 @@ missing_packages() {
     [ -e /etc/ssl/certs/ca-certificates.crt ] || echo ca-certificates
     has setpriv && has ipcrm || echo util-linux
     has find || echo findutils
+    has valgrind || echo valgrind
     has_java || echo openjdk-17-jre-headless
     { [ -d "$jars" ] && [ -d "$debezium" ] && [ -d "$registry" ]; } || has mvn || echo maven
     has_postgres || echo postgresql

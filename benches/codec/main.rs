@@ -1,163 +1,50 @@
-//! What one order costs on its way from JSON to a row of binary COPY, on one core.
+//! What one order costs on its way from JSON into a batch, on one core.
 
 #![allow(clippy::expect_used)]
+
+mod orders;
+mod steps;
 
 use std::hint::black_box;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use tidegate::{
-    format::{Format, JsonFormat},
-    record::Record,
-    row::{Change, Row, Span},
-    sink::postgres::{
-        column::{Column, ColumnType, Feed, Reading},
-        encode::RowEncoder,
-    },
+use tidegate::frontier::Frontier;
+
+use crate::{
+    orders::{ORDERS, orders},
+    steps::Steps,
 };
 
-/// As many orders as a batch may have; more than the branch predictor learns by heart.
-const ORDERS: usize = 10_000;
-
-fn columns() -> Vec<Column> {
-    [
-        ("order_id", ColumnType::Int8),
-        ("customer_id", ColumnType::Int8),
-        ("status", ColumnType::Text { max_chars: None }),
-        ("amount", ColumnType::Numeric { limits: Some((12, 2)) }),
-        ("currency", ColumnType::Text { max_chars: None }),
-        ("item_count", ColumnType::Int4),
-        ("express", ColumnType::Bool),
-        ("created_at", ColumnType::Timestamptz),
-        ("note", ColumnType::Text { max_chars: None }),
-    ]
-    .into_iter()
-    .enumerate()
-    .map(|(index, (name, column_type))| Column {
-        name: name.to_owned(),
-        column_type,
-        not_null: name != "note",
-        has_default: false,
-        reading: Reading::default(),
-        feed: Feed::Field(index),
-        fallback: None,
-    })
-    .collect()
-}
-
-/// Orders that differ in every field, the same ones in every run.
-fn orders() -> Vec<String> {
-    let statuses = ["created", "paid", "shipped", "delivered", "removed"];
-    let currencies = ["USD", "EUR", "VND", "JPY"];
-    let notes = [
-        r#""leave at the door""#,
-        r#""""#,
-        r#""gift ✨ wrap""#,
-        r#""call \\ \"first\"""#,
-        r#""réception""#,
-        r#""line1\nline2""#,
-        "null",
-    ];
-    let mut state = 7_u64;
-    let mut random = move |below: usize| {
-        state =
-            state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (state >> 33) as usize % below
-    };
-    (0..ORDERS)
-        .map(|i| {
-            format!(
-                concat!(
-                    r#"{{"order_id":{},"customer_id":{},"status":"{}","amount":{}.{:02},"#,
-                    r#""currency":"{}","item_count":{},"express":{},"#,
-                    r#""created_at":"2026-{:02}-{:02}T{:02}:{:02}:{:02}.{:03}Z","note":{}}}"#
-                ),
-                1_000_000 + i,
-                random(200_000),
-                statuses[random(statuses.len())],
-                random(900) + 1,
-                random(100),
-                currencies[random(currencies.len())],
-                random(9) + 1,
-                random(5) == 0,
-                random(12) + 1,
-                random(28) + 1,
-                random(24),
-                random(60),
-                random(60),
-                random(1_000),
-                notes[random(notes.len())],
-            )
-        })
-        .collect()
-}
-
-fn record(payload: &str) -> Record<'_> {
-    Record {
-        topic: "orders",
-        partition: 0,
-        offset: 0,
-        timestamp_ms: None,
-        key: None,
-        value: Some(payload.as_bytes()),
-        headers: None,
-    }
-}
-
 fn codec(criterion: &mut Criterion) {
-    let orders = orders();
-    let columns = columns();
-    let names: Vec<_> = columns.iter().map(|column| column.name.as_str().into()).collect();
-    let mut format = JsonFormat::new(&names);
-    let mut encoder = RowEncoder::new(columns).expect("the columns can be encoded");
-    let mut spans = [Span::ABSENT; 9];
-    let mut out = Vec::new();
-    let decoded: Vec<[Span; 9]> = orders
-        .iter()
-        .map(|order| {
-            format.decode(&record(order), &mut spans).expect("an order is JSON");
-            spans
-        })
-        .collect();
-
+    let mut steps = Steps::new();
     let mut group = criterion.benchmark_group("codec");
     group.throughput(Throughput::ElementsAndBytes {
         elements: ORDERS as u64,
-        bytes: orders.iter().map(|order| order.len() as u64).sum(),
+        bytes: orders().iter().map(|order| order.len() as u64).sum(),
     });
-    group.bench_function("decode", |bencher| {
+    group.bench_function("decode", |bencher| bencher.iter(|| steps.decode()));
+    group.bench_function("decode, mapped", |bencher| bencher.iter(|| steps.decode_mapped()));
+    group.bench_function("encode", |bencher| bencher.iter(|| steps.encode()));
+    group.bench_function("batch", |bencher| bencher.iter(|| steps.batch()));
+    group.bench_function("all", |bencher| bencher.iter(|| steps.all()));
+    group.finish();
+}
+
+/// A batch that leaves and arrives, as often as there are orders.
+fn frontier(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("frontier");
+    group.throughput(Throughput::Elements(ORDERS as u64));
+    group.bench_function("depart and arrive", |bencher| {
         bencher.iter(|| {
-            for order in &orders {
-                format.decode(&record(order), &mut spans).expect("an order is JSON");
-                black_box(&spans);
+            let mut frontier = Frontier::new(0);
+            for next in 0..ORDERS as i64 {
+                frontier.depart(next..next + 1).expect("it continues");
+                black_box(frontier.arrive());
             }
-        });
-    });
-    group.bench_function("encode", |bencher| {
-        bencher.iter(|| {
-            out.clear();
-            for (order, spans) in orders.iter().zip(&decoded) {
-                let row = Row::new(order.as_bytes(), spans, Change::Put);
-                let absent = encoder.absent(&row);
-                encoder.encode(&record(order), &row, absent, &mut out).expect("an order fits");
-            }
-            black_box(&out);
-        });
-    });
-    group.bench_function("decode and encode", |bencher| {
-        bencher.iter(|| {
-            out.clear();
-            for order in &orders {
-                let record = record(order);
-                format.decode(&record, &mut spans).expect("an order is JSON");
-                let row = Row::new(order.as_bytes(), &spans, Change::Put);
-                let absent = encoder.absent(&row);
-                encoder.encode(&record, &row, absent, &mut out).expect("an order fits");
-            }
-            black_box(&out);
         });
     });
     group.finish();
 }
 
-criterion_group!(benches, codec);
+criterion_group!(benches, codec, frontier);
 criterion_main!(benches);

@@ -20,6 +20,8 @@ pub(crate) struct Files {
 pub(crate) struct Copied {
     pub(crate) rows_per_s: f64,
     pub(crate) postgres_cpu_s_per_million: f64,
+    /// Of psql and of Postgres.
+    pub(crate) cpu_s_per_million: f64,
 }
 
 impl Files {
@@ -53,6 +55,7 @@ impl Drop for Files {
 /// From the start of both sessions to the end of both.
 pub(crate) fn measure(bench: &Bench, files: &Files) -> Result<Copied> {
     let cpu_before = bench.postgres.cpu_seconds();
+    let own_before = stack::own_cpu_seconds();
     let started = Instant::now();
     let sessions = files.halves.iter().map(|file| {
         if !bench.variant.is_append() {
@@ -65,13 +68,18 @@ pub(crate) fn measure(bench: &Bench, files: &Files) -> Result<Copied> {
     sessions.into_iter().try_for_each(finish)?;
     let seconds = started.elapsed().as_secs_f64();
     let cpu_seconds = bench.postgres.cpu_seconds() - cpu_before;
+    // This process has done nothing but wait for them.
+    let psql_cpu_seconds = stack::own_cpu_seconds() - own_before;
     let rows = bench.client.query_one_i64(&format!("SELECT count(*) FROM {TABLE}"))?;
     if rows as u64 != bench.expected_rows() {
         return Err(format!("psql left {rows} rows in the table").into());
     }
     let rows = bench.ledger.produced as f64;
-    let postgres_cpu_s_per_million = cpu_seconds / (rows / 1e6);
-    Ok(Copied { rows_per_s: rows / seconds, postgres_cpu_s_per_million })
+    Ok(Copied {
+        rows_per_s: rows / seconds,
+        postgres_cpu_s_per_million: cpu_seconds / (rows / 1e6),
+        cpu_s_per_million: (cpu_seconds + psql_cpu_seconds) / (rows / 1e6),
+    })
 }
 
 pub(crate) fn psql(bench: &Bench, sql: &str) -> Result<Child> {

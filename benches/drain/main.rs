@@ -85,10 +85,10 @@ fn run_variant(variant: &'static Variant, rows: u64, rounds: u64) -> Result<bool
     for number in 1..=rounds {
         bench.create_table()?;
         let copy = copy::measure(&bench, &files)?;
-        let raw_consume_rows_per_s = raw::measure(&bench)?;
+        let raw = raw::measure(&bench)?;
         bench.create_table()?;
         let drain = drain::measure(&bench, &format!("drain-{number}"))?;
-        let round = Round { copy, raw_consume_rows_per_s, drain };
+        let round = Round { copy, raw, drain };
         println!("{name}: round {number}: {round}");
         report.add(round);
     }
@@ -97,7 +97,7 @@ fn run_variant(variant: &'static Variant, rows: u64, rounds: u64) -> Result<bool
     let file =
         if name == "append" { "drain.json".to_owned() } else { format!("drain-{name}.json") };
     report.write(&Path::new(FOLDER).join(file), rows)?;
-    let missed = report.missed_floors();
+    let missed = report.missed_floors(rows);
     missed.iter().for_each(|floor| println!("{name}: MISSED: {floor}"));
     Ok(missed.is_empty())
 }

@@ -35,6 +35,7 @@ pub use kafka::{Broker, Kafka, KafkaOptions};
 pub use port::free_port;
 pub use postgres::{Client, Postgres, PostgresOptions, StopMode};
 pub use process::State;
+pub use process_table::own_cpu_seconds;
 pub use program::Program;
 pub use proxy::Proxy;
 pub use registry::Registry;

@@ -26,6 +26,11 @@ pub(crate) fn cpu_seconds(pids: &[u32]) -> f64 {
     ticks as f64 / ticks_per_second as f64
 }
 
+/// CPU time of this process, and of the children that it has waited for.
+pub fn own_cpu_seconds() -> f64 {
+    cpu_seconds(&[std::process::id()])
+}
+
 /// The most memory that `pid` ever had resident.
 pub(crate) fn peak_memory_bytes(pid: u32) -> Option<u64> {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
