@@ -41,8 +41,8 @@ const MAX_BYTES: usize = 1 << 30;
 #[derive(Debug)]
 pub struct JsonFormat {
     selectors: Vec<Selector>,
-    /// The top-level names that something depends on, and behind the first `named` of them spellings
-    /// that records have shown.
+    /// The top-level names that something depends on, and behind the first `named` of them keys that
+    /// records have shown.
     names: Vec<String>,
     named: usize,
     /// How the names are found.
@@ -74,8 +74,10 @@ struct Entry {
     paths: Vec<Path>,
 }
 
-/// Spellings that are remembered beyond the names themselves.
-const SPELLINGS_MAX: usize = 256;
+/// Keys that are remembered beyond the names themselves.
+const ENTERED_MAX: usize = 256;
+/// The longest key that nobody asks for and that is remembered.
+const ENTERED_BYTES_MAX: usize = 256;
 
 impl JsonFormat {
     /// A format that answers `selectors`; each once.
@@ -147,15 +149,19 @@ impl JsonFormat {
         self.names.push(name);
     }
 
-    /// The field that `self.key` is a spelling of: from now on a name of its own.
+    /// The field that `self.key` is a spelling of, from now on a name of its own. So is a key that nobody
+    /// asks for, which then need not be compared with every spelling again.
     #[cold]
-    fn enter_spelling(&mut self) -> Option<usize> {
-        let name = str::from_utf8(&self.key).ok()?.to_owned();
-        let asks = |s: &Selector| matches!(s, Selector::Spelling(wanted) if spells(wanted, &name));
-        if !self.selectors.iter().any(asks) {
+    fn enter_key(&mut self) -> Option<usize> {
+        let name = str::from_utf8(&self.key).ok()?;
+        let asks = |s: &Selector| matches!(s, Selector::Spelling(wanted) if spells(wanted, name));
+        let is_asked = self.selectors.iter().any(asks);
+        let is_full = self.names.len() >= self.named + ENTERED_MAX;
+        if !is_asked && (is_full || name.len() > ENTERED_BYTES_MAX) {
             return None;
         }
-        if self.names.len() >= self.named + SPELLINGS_MAX {
+        let name = name.to_owned();
+        if is_full {
             self.names.truncate(self.named);
             self.entries.truncate(self.named);
             self.rests.iter_mut().for_each(|rest| rest.truncate(self.named));
@@ -288,7 +294,7 @@ impl JsonFormat {
                 self.key.clear();
                 self.key.extend_from_slice(scanner.text(span));
             }
-            field = self.enter_spelling();
+            field = self.enter_key();
         }
         if let Some(field) = field {
             self.fields.learn(previous, field);

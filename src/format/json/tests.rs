@@ -449,8 +449,12 @@ fn half_a_surrogate_pair_is_no_character() {
 }
 
 fn selected(selectors: &[Selector], payload: &str) -> Vec<String> {
-    let mut format = JsonFormat::new(selectors);
-    let mut spans = vec![Span::ABSENT; selectors.len()];
+    select(&mut JsonFormat::new(selectors), selectors.len(), payload)
+}
+
+/// The same by a format that may have seen other records.
+fn select(format: &mut JsonFormat, selectors: usize, payload: &str) -> Vec<String> {
+    let mut spans = vec![Span::ABSENT; selectors];
     let record = record(Some(payload.as_bytes()));
     let change = format.decode(&record, &mut spans).unwrap();
     let row = Row::new(format.text(&record), &spans, change);
@@ -460,7 +464,7 @@ fn selected(selectors: &[Selector], payload: &str) -> Vec<String> {
         }
         other => format!("{other:?}"),
     };
-    (0..selectors.len()).map(|index| show(row.get(index))).collect()
+    (0..selectors).map(|index| show(row.get(index))).collect()
 }
 
 fn pointer(text: &str) -> Selector {
@@ -542,6 +546,20 @@ fn a_name_may_be_spelt_in_many_ways() {
             format.decode(&record(Some(payload.as_bytes())), &mut spans).unwrap();
             assert_eq!(spans.map(|span| span.kind), [Kind::Number; 2], "{payload}");
         }
+    }
+}
+
+#[test]
+fn keys_without_end_take_no_spelling_from_its_field() {
+    let selectors = [Selector::Spelling("order_id".to_owned()), rest(&["order_id"])];
+    let mut format = JsonFormat::new(&selectors);
+    let long = "k".repeat(1000);
+    for n in 0..3 * 256 {
+        let id = ["order_id", "orderId", "ORDER_ID"][n % 3];
+        let unknown = format!(r#""{}{n}":{n}"#, if n % 100 == 0 { &*long } else { "k" });
+        let text = format!(r#"{{{unknown},"{id}":7}}"#);
+        let found = select(&mut format, selectors.len(), &text);
+        assert_eq!(found, ["7".to_owned(), format!("{{{unknown}}}")]);
     }
 }
 
