@@ -51,9 +51,9 @@ down: ## Stop them and delete their data
 	@$(BIN)/stack down
 
 test: build lint ## Check the style and run every test, against real Kafka and Postgres
+	@scripts/mutants.sh --check
 	cargo test --release --workspace
 	cargo test --release --features failpoints --test failpoints
-	@scripts/mutants.sh --check
 	@if [ -x scripts/check-compose.sh ]; then scripts/check-compose.sh; fi
 
 torture: build ## Inject faults at random for MINUTES, by SEED, and prove that nothing is lost or doubled
