@@ -20,7 +20,7 @@ export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
 BIN := target/release
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo up down test torture fuzz lint mutants bench bench-drain
+.PHONY: help setup build demo up down test torture fuzz lint mutants bench bench-drain bench-latency bench-scale
 
 help: ## List these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -77,3 +77,9 @@ bench: ## Measure the codec, record by record
 bench-drain: setup ## Measure the whole way of ROWS orders, beside psql from files, and check the floors
 	cargo test --release --test instructions
 	ROWS=$(ROWS) ROUNDS=$(ROUNDS) VARIANT=$(VARIANT) cargo bench --workspace --bench drain
+
+bench-latency: setup ## Measure from a record's timestamp to its row's commit, at rising rates
+	cargo bench --workspace --bench latency
+
+bench-scale: setup ## Measure with 1 to 512 partitions, 1 to 4 instances, ten times the rows, and a distant Postgres
+	ROWS=$(ROWS) cargo bench --workspace --bench scale
