@@ -1,6 +1,7 @@
 //! Records that are no JSON objects: lines, Avro from a real registry, events from a real Debezium.
 
 mod debezium;
+mod login;
 mod made;
 mod protobuf;
 
