@@ -119,6 +119,23 @@ impl Scalar {
 /// The fields of the sampled records, in the order in which they are first seen. Samples that are
 /// not JSON objects show nothing.
 pub fn detect(samples: &[Sample]) -> Vec<DetectedField> {
+    judge(samples, kind_of, Kind::widen)
+}
+
+/// As [`detect`], for objects whose values are cells: texts, which may be those of numbers.
+pub fn detect_cells(samples: &[Sample]) -> Vec<DetectedField> {
+    judge(samples, cell_kind, |one, other| match one.widen(other) {
+        // A text takes every cell as it is.
+        Kind::Jsonb if one != Kind::Jsonb || other != Kind::Jsonb => Kind::Text,
+        kind => kind,
+    })
+}
+
+fn judge(
+    samples: &[Sample],
+    kind_of: impl Fn(&str) -> Option<Kind>,
+    widen: impl Fn(Kind, Kind) -> Kind,
+) -> Vec<DetectedField> {
     let mut fields: Vec<(String, Option<Kind>)> = Vec::new();
     for sample in samples {
         // Vec of pairs and not a map: the order of the fields is the order of the columns.
@@ -132,7 +149,7 @@ pub fn detect(samples: &[Sample]) -> Vec<DetectedField> {
             match fields.iter_mut().find(|(known, _)| *known == name) {
                 Some((_, known)) => {
                     *known = match (*known, kind) {
-                        (Some(a), Some(b)) => Some(a.widen(b)),
+                        (Some(a), Some(b)) => Some(widen(a, b)),
                         (a, b) => a.or(b),
                     };
                 }
@@ -226,6 +243,20 @@ fn kind_of(value: &str) -> Option<Kind> {
     }
 }
 
+/// As [`kind_of`], of a cell.
+fn cell_kind(value: &str) -> Option<Kind> {
+    let kind = kind_of(value)?;
+    if kind != Kind::Text {
+        return Some(kind);
+    }
+    let cell = serde_json::from_str::<String>(value).unwrap_or_default();
+    // A number of JSON has no zeros before it, which a number of Postgres would lose.
+    let is_scalar = cell.bytes().all(|byte| byte.is_ascii_graphic())
+        && matches!(cell.as_bytes(), [b'-' | b'0'..=b'9', ..] | b"true" | b"false")
+        && serde_json::from_str::<&RawValue>(&cell).is_ok();
+    Some(if is_scalar { kind_of(&cell)? } else { kind })
+}
+
 /// Lists with nulls alone show no kind.
 fn list_kind(value: &str) -> Kind {
     let elements = serde_json::from_str::<Vec<&RawValue>>(value).unwrap_or_default();
@@ -297,6 +328,24 @@ mod tests {
         assert_eq!(one(&["\"2026-01-02\"", "\"soon\""]), "text");
         assert_eq!(one(&["{\"x\":1}"]), "jsonb");
         assert_eq!(one(&["1", "\"one\""]), "jsonb");
+    }
+
+    #[test]
+    fn cells_that_are_all_numbers_are_numbers_and_mixed_ones_are_texts() {
+        let one = |cells: &[&str]| {
+            let samples = cells.iter().map(|cell| format!("{{\"v\":{cell}}}").into_bytes());
+            detect_cells(&samples.collect::<Vec<_>>())[0].sql_type
+        };
+        assert_eq!(one(&["\"12\"", "null", "\"-3\""]), "bigint");
+        assert_eq!(one(&["\"12\"", "\"2.50\""]), "numeric");
+        assert_eq!(one(&["\"true\"", "\"false\""]), "boolean");
+        assert_eq!(one(&["\"2026-01-02\""]), "date");
+        assert_eq!(one(&["{\"a\":1}", "{}"]), "jsonb");
+        for cells in
+            [["\"12\"", "\"007\""], ["\"12\"", "\"x\""], ["\"true\"", "\"1\""], ["[1]", "\"1\""]]
+        {
+            assert_eq!(one(&cells), "text", "{cells:?}");
+        }
     }
 
     #[test]

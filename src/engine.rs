@@ -18,6 +18,7 @@ use crate::{
     memory::Memory,
     route::{Context, Route, RouteTarget, target_name},
     selector::Selector,
+    shape::Shape,
     shutdown::Shutdown,
     sink::{Flushed, Sink, ndjson::NdjsonSink, null::NullSink, postgres::PostgresSink},
     source::{
@@ -204,9 +205,12 @@ impl Engine {
             let Some(feed) = feeds.get(&configured.sink) else {
                 return Err(Error::software(format!("no sink {}", configured.sink)));
             };
-            let mut samples = || self.source(&route.source)?.sample(&route.topics, SAMPLE_RECORDS);
+            let mut shape = || {
+                let samples = self.source(&route.source)?.sample(&route.topics, SAMPLE_RECORDS)?;
+                Shape::of(route, &samples)
+            };
             let dead_letters = self.dead_letter_topic(route, configured)?;
-            let target = feed.sink.open(configured, &mut samples, dead_letters)?;
+            let target = feed.sink.open(configured, &mut shape, dead_letters)?;
             let filter = configured.filter.clone();
             selectors.extend(target.selectors());
             selectors.extend(filter.iter().flat_map(Filter::selectors));

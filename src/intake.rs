@@ -35,7 +35,7 @@ impl Decoder {
             FormatKind::Json => Box::new(JsonFormat::new(selectors)),
             FormatKind::Debezium => Box::new(DebeziumFormat::new(selectors)),
             FormatKind::Avro(registry) => avro::format(registry, selectors),
-            FormatKind::Protobuf(registry) => protobuf(registry, selectors),
+            FormatKind::Protobuf(registry) => protobuf::format(registry, selectors),
             FormatKind::Csv(options) => csv(options, selectors),
             FormatKind::Raw => Box::new(RawFormat::new(selectors)),
         };

@@ -44,6 +44,7 @@ pub mod rejection;
 pub mod route;
 pub mod row;
 pub mod selector;
+pub mod shape;
 pub mod shutdown;
 pub mod sink;
 pub mod source;

@@ -13,6 +13,7 @@ use crate::{
     detect::Sample,
     error::Error,
     memory::Memory,
+    shape::Shape,
     shutdown::Shutdown,
     sink::postgres::{PostgresSink, catalog, ddl},
     source::{Source as _, kafka::KafkaSource, ndjson::NdjsonSource},
@@ -172,9 +173,9 @@ fn check_table(
         }
         None if target.on_missing_table == OnMissingTable::Create => {
             let shown = catalog::quoted_name(name);
-            match sample(config, route) {
-                Ok(samples) => {
-                    let sql = ddl::plan(target, &samples)?.join("\n");
+            match sample(config, route).and_then(|samples| Shape::of(route, &samples)) {
+                Ok(shape) => {
+                    let sql = ddl::plan(target, &shape)?.join("\n");
                     Ok(format!("{shown} is missing, and would be made so:\n{sql}"))
                 }
                 Err(error) => Ok(format!("{shown} is missing, and cannot be foretold: {error}")),

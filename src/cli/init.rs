@@ -6,9 +6,9 @@ use clap::Args;
 
 use crate::{
     config::{KafkaSource as Config, Secret, Start, TableName},
-    detect::{self, DetectedField},
     error::Error,
     memory::Memory,
+    shape::Shape,
     shutdown::Shutdown,
     sink::postgres::ddl,
     source::{Source as _, kafka::KafkaSource},
@@ -55,8 +55,8 @@ pub(super) fn run(arguments: &InitArgs) -> Result<(), Error> {
     let memory = Arc::new(Memory::new(64 << 20, 4 << 20));
     let source = KafkaSource::new("init", config, memory, Shutdown::default(), PATIENCE);
     let samples = source.sample(std::slice::from_ref(&arguments.topic), SAMPLE_RECORDS)?;
-    let fields = detect::detect(&samples);
-    if fields.is_empty() {
+    let shape = Shape::of_json(&samples);
+    if shape.fields.is_empty() {
         return Err(Error::config(format!(
             "{} records of {} were looked at and none is a JSON object",
             samples.len(),
@@ -70,11 +70,11 @@ pub(super) fn run(arguments: &InitArgs) -> Result<(), Error> {
         }
         None => TableName { schema: None, name },
     };
-    let sql = ddl::create_table(&table, &fields, &BTreeMap::new(), None)?;
+    let sql = ddl::create_table(&table, &shape, &BTreeMap::new(), None)?;
     if arguments.ddl {
         println!("{sql}");
     } else {
-        print!("{}", starter(arguments, &table, &sql, samples.len(), &fields));
+        print!("{}", starter(arguments, &table, &sql, samples.len(), shape.fields.len()));
     }
     Ok(())
 }
@@ -84,11 +84,10 @@ fn starter(
     table: &TableName,
     sql: &str,
     samples: usize,
-    fields: &[DetectedField],
+    count: usize,
 ) -> String {
     let InitArgs { brokers, topic, .. } = arguments;
     let commented = sql.replace('\n', "\n# ");
-    let count = fields.len();
     let mut properties = String::new();
     if !arguments.properties.is_empty() {
         properties.push_str("[sources.kafka.properties]\n");

@@ -9,11 +9,13 @@ use super::{ConfigArgs, check, printable, say, telemetry};
 use crate::{
     batch::Original,
     config::{Config, Route, Sink, Source, Target},
+    detect::Sample,
     error::Error,
     intake::Decoder,
     memory::Memory,
     registry::Away,
     selector::Selector,
+    shape::Shape,
     shutdown::Shutdown,
     sink::postgres::{
         PostgresSink,
@@ -96,14 +98,15 @@ fn plan(
     records: &[Kept],
     rows: usize,
 ) -> Result<Planned, Error> {
-    let samples: Vec<Vec<u8>> = records
+    let samples: Vec<Sample> = records
         .iter()
         .filter_map(|kept| Original::read(&kept.bytes)?.0.value.map(<[u8]>::to_vec))
         .collect();
     let mut away = None;
-    let planned = sink.plan(target, &samples, |selectors, show| {
+    let shape = Shape::of(route, &samples)?;
+    let planned = sink.plan(target, &shape, rows, |selectors, show| {
         let mut decoder = Decoder::new(&route.format, selectors, route.max_record_bytes);
-        for kept in records.iter().take(rows) {
+        for kept in records {
             let Some((original, _)) = Original::read(&kept.bytes) else { continue };
             let record = original.record(&kept.topic, kept.partition);
             if let Err(Away(message)) = decoder.prepare(&record) {
@@ -112,7 +115,9 @@ fn plan(
             }
             let decoded = decoder.decode(&record);
             let row = decoded.as_ref().map(|()| decoder.row(&record));
-            show(&record, row);
+            if !show(&record, row) {
+                return;
+            }
         }
     })?;
     match away {
@@ -138,6 +143,13 @@ fn describe(planned: &Planned, target: &Target, records: &[Kept]) -> String {
     if let Some(ddl) = &planned.ddl {
         text.push_str("  the table is missing and would be made:\n\n");
         ddl.lines().for_each(|line| text.push_str(&format!("  {line}\n")));
+        text.push('\n');
+    }
+    if !planned.changes.is_empty() {
+        text.push_str("  the table would change for these records:\n\n");
+        for (sql, place) in &planned.changes {
+            text.push_str(&format!("  {};  -- {}\n", printable(sql), printable(place)));
+        }
         text.push('\n');
     }
     let width = |of: fn(&[String; 3]) -> usize| planned.columns.iter().map(of).max().unwrap_or(0);

@@ -199,7 +199,13 @@ fn postgres(table: &mut Table<'_>) -> Option<Target> {
         if !is_identifier(column) {
             entry.fail("no column can have this name; expected 1 to 63 bytes without quotes");
         }
-        Some((column.to_owned(), feed::read(column, entry)?))
+        let marks = write.soft_delete.as_deref() == Some(column);
+        let at = entry.clone();
+        let feed = feed::read(column, entry)?;
+        if marks && feed != ColumnFeed::Skip {
+            at.fail("soft_delete marks deleted rows in this column; nothing else can feed it");
+        }
+        Some((column.to_owned(), feed))
     });
     let mut columns = columns.collect();
     let growth = growth::read(table, &mut columns);

@@ -8,7 +8,7 @@ mod decimal;
 mod framed;
 pub(crate) mod json;
 mod number;
-mod protobuf;
+pub mod protobuf;
 mod raw;
 mod schemas;
 mod transcoded;
@@ -16,7 +16,6 @@ mod transcoded;
 pub use csv::csv;
 pub use debezium::DebeziumFormat;
 pub use json::JsonFormat;
-pub(crate) use protobuf::format as protobuf;
 pub use raw::RawFormat;
 
 use crate::{

@@ -11,17 +11,18 @@ use prost_reflect::DynamicMessage;
 
 use super::{
     Format,
-    schemas::Schemas,
+    schemas::{Readable, Schemas},
     transcoded::{Transcode, Transcoded},
 };
 use crate::{
     record::Record,
-    registry::{Away, Registry},
+    registry::{self, Away, Registry},
     rejection::{Reason, Rejection},
     row::Change,
     selector::Selector,
 };
-use schema::Schema;
+
+pub use schema::Schema;
 use value::put_message;
 
 /// A format that reads messages with the schema that they were written with, as `registry` has it.
@@ -41,15 +42,30 @@ struct Protobuf {
 impl Protobuf {
     fn read(&self, framed: &[u8], out: &mut Vec<u8>) -> Result<(), Rejection> {
         let (schema, id, bytes) = self.schemas.find(framed)?;
-        let malformed = |fault: &dyn std::fmt::Display| {
+        put(schema, bytes, out).map_err(|fault| {
             let message = format!("not Protobuf of schema {id}: {fault}");
             Rejection::record(Reason::Malformed, message)
-        };
-        let (descriptor, bytes) = schema.message(bytes).map_err(|fault| malformed(&fault))?;
-        // Fields may come in any order and more than once, so that none is known before the end.
-        let message =
-            DynamicMessage::decode(descriptor, bytes).map_err(|fault| malformed(&fault))?;
-        put_message(&message, 0, out).map_err(|fault| malformed(&fault))
+        })
+    }
+}
+
+/// Appends the JSON text of what stands behind a frame: the way to the message in its file, then its
+/// bytes.
+///
+/// # Errors
+/// When they are none of the schema's messages; `out` is then unspecified.
+pub fn put(schema: &Schema, bytes: &[u8], out: &mut Vec<u8>) -> Result<(), String> {
+    let (descriptor, bytes) = schema.message(bytes)?;
+    // Fields may come in any order and more than once, so that none is known before the end.
+    let message = DynamicMessage::decode(descriptor, bytes).map_err(|fault| fault.to_string())?;
+    put_message(&message, 0, out).map_err(|fault| fault.to_string())
+}
+
+impl Readable for Schema {
+    const KIND: &'static str = "PROTOBUF";
+
+    fn parse(schema: &registry::Schema) -> Result<Self, String> {
+        Self::parse(schema)
     }
 }
 

@@ -6,11 +6,11 @@ use super::{Encoder, Flushed, Sink, Target, TargetId, WriteError, Writer};
 use crate::{
     batch::{Batch, DeadLetter, Original},
     config,
-    detect::Sample,
     error::Error,
     lane::Outcome,
     record::Record,
     selector::Selector,
+    shape::Shape,
     source::kafka::DeadLetterTopic,
     status::SinkStatus,
     watchdog::Heart,
@@ -47,7 +47,7 @@ impl Sink for HandlerSink {
     fn open(
         &self,
         _target: &config::Target,
-        _samples: &mut dyn FnMut() -> Result<Vec<Sample>, Error>,
+        _shape: &mut dyn FnMut() -> Result<Shape, Error>,
         _dead_letters: Option<Arc<DeadLetterTopic>>,
     ) -> Result<Arc<dyn Target>, Error> {
         Ok(Arc::new(self.clone()))

@@ -19,6 +19,7 @@ use crate::{
     rejection::Rejection,
     row::Row,
     selector::Selector,
+    shape::Shape,
     source::kafka::DeadLetterTopic,
     status::SinkStatus,
     watchdog::Heart,
@@ -89,8 +90,8 @@ impl From<Error> for WriteError {
 
 /// A system that takes rows.
 pub trait Sink: Send + Sync + 'static {
-    /// Prepares a target of a route, before the first record. `samples` gives records of the route
-    /// for a target that must be made from what they show; it may block until there are some.
+    /// Prepares a target of a route, before the first record. `shape` tells what the records of
+    /// the route look like, for a target that must be made; it may block until there are some.
     /// `dead_letters` is where records go that cannot become rows, if not into the sink.
     ///
     /// # Errors
@@ -98,7 +99,7 @@ pub trait Sink: Send + Sync + 'static {
     fn open(
         &self,
         target: &crate::config::Target,
-        samples: &mut dyn FnMut() -> Result<Vec<crate::detect::Sample>, Error>,
+        shape: &mut dyn FnMut() -> Result<Shape, Error>,
         dead_letters: Option<Arc<DeadLetterTopic>>,
     ) -> Result<Arc<dyn Target>, Error>;
 

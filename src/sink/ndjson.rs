@@ -14,7 +14,6 @@ use super::{Encoder, Flushed, Sink, Target, TargetId, WriteError, Writer};
 use crate::{
     batch::{DeadLetter, Layout},
     config,
-    detect::Sample,
     error::Error,
     headers,
     lane::{LaneKey, Outcome},
@@ -22,6 +21,7 @@ use crate::{
     rejection::{Reason, Rejection},
     row::Row,
     selector::Selector,
+    shape::Shape,
     source::kafka::DeadLetterTopic,
     status::SinkStatus,
     watchdog::Heart,
@@ -112,7 +112,7 @@ impl Sink for NdjsonSink {
     fn open(
         &self,
         _target: &config::Target,
-        _samples: &mut dyn FnMut() -> Result<Vec<Sample>, Error>,
+        _shape: &mut dyn FnMut() -> Result<Shape, Error>,
         _dead_letters: Option<Arc<DeadLetterTopic>>,
     ) -> Result<Arc<dyn Target>, Error> {
         self.append(b"", b"").map_err(|error| {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{Encoder, Flushed, Sink, Target, TargetId, WriteError, Writer};
 use crate::{
-    config, detect::Sample, error::Error, lane::Outcome, selector::Selector,
+    config, error::Error, lane::Outcome, selector::Selector, shape::Shape,
     source::kafka::DeadLetterTopic, status::SinkStatus, watchdog::Heart,
 };
 
@@ -16,7 +16,7 @@ impl Sink for NullSink {
     fn open(
         &self,
         _target: &config::Target,
-        _samples: &mut dyn FnMut() -> Result<Vec<Sample>, Error>,
+        _shape: &mut dyn FnMut() -> Result<Shape, Error>,
         _dead_letters: Option<Arc<DeadLetterTopic>>,
     ) -> Result<Arc<dyn Target>, Error> {
         Ok(Arc::new(Self))

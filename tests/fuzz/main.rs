@@ -12,6 +12,7 @@ mod framing;
 mod mutator;
 mod notations;
 mod payloads;
+mod protobuf;
 mod seeds;
 mod sizes;
 mod types;
@@ -39,7 +40,7 @@ struct Target {
     start: fn() -> Try,
 }
 
-const TARGETS: [Target; 20] = [
+const TARGETS: [Target; 21] = [
     Target { name: "csv", seeds: seeds::ROWS, tokens: seeds::CELLS, start: formats::lines },
     Target {
         name: "debezium",
@@ -52,6 +53,12 @@ const TARGETS: [Target; 20] = [
         seeds: seeds::SCHEMAS,
         tokens: seeds::SCHEMA,
         start: formats::avro_values,
+    },
+    Target {
+        name: "protobuf",
+        seeds: protobuf::SEEDS,
+        tokens: protobuf::TOKENS,
+        start: protobuf::messages,
     },
     Target { name: "json", seeds: seeds::OBJECTS, tokens: seeds::JSON, start: payloads::json },
     Target { name: "raw", seeds: seeds::TEXTS, tokens: seeds::JSON, start: payloads::raw },

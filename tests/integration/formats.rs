@@ -1,6 +1,9 @@
 //! Records that are no JSON objects: lines, Avro from a real registry, events from a real Debezium.
 
 mod debezium;
+mod login;
+mod made;
+mod protobuf;
 
 use apache_avro::{Schema, types::Value, writer::datum::GenericDatumWriter};
 use stack::{Proxy, Registry};
@@ -77,8 +80,19 @@ const SECOND: &str = r#"{"type":"record","name":"Order","namespace":"shop","fiel
 
 /// Registers a schema; gives its number.
 fn register(registry: &Registry, subject: &str, schema: &str, references: &str) -> u32 {
+    register_as("AVRO", registry, subject, schema, references)
+}
+
+fn register_as(
+    kind: &str,
+    registry: &Registry,
+    subject: &str,
+    schema: &str,
+    references: &str,
+) -> u32 {
     let schema = serde_json::Value::from(schema);
-    let body = format!(r#"{{"schema":{schema},"schemaType":"AVRO","references":[{references}]}}"#);
+    let body =
+        format!(r#"{{"schema":{schema},"schemaType":"{kind}","references":[{references}]}}"#);
     let answer = registry.register(subject, &body).unwrap();
     let answer: serde_json::Value = serde_json::from_str(&answer).unwrap();
     u32::try_from(answer["id"].as_u64().unwrap()).unwrap()

@@ -93,6 +93,53 @@ fn an_unknown_field_becomes_a_column_of_the_type_that_its_value_shows() {
 }
 
 #[test]
+fn a_plan_shows_how_the_table_would_grow_and_does_not_touch_it() {
+    let world = World::bare("growth-plan", 1);
+    world.sql.execute("CREATE TABLE t (id smallint PRIMARY KEY DEFAULT 7, v varchar(2))").unwrap();
+    let messages = [
+        r#"{"id":1,"v":"a"}"#,
+        r#"{"id":2,"n":5}"#,
+        r#"{"id":70000,"n":6.5,"at":"2026-01-02T03:04:05Z","v":"abc"}"#,
+        r#"{"id":4,"more":1}"#,
+    ];
+    produce(&world, &messages.map(Message::json));
+    let keys = "write = \"upsert\"\nmax_added_columns = 2\n";
+    let config = config(&world, &format!("{ADD_COLUMN}{WIDEN}{keys}"));
+    world.write_config(&config);
+    let exit = Tidegate::spawn(world.folder.path(), &["plan"], Stdio::null()).wait();
+    assert_eq!(exit.code, Some(0), "{}", exit.log);
+    let table = r#"ALTER TABLE "public"."t""#;
+    for part in [
+        format!(
+            "  {table} ADD COLUMN IF NOT EXISTS \"n\" bigint;  -- growth-plan[0]@1\n  {table} ADD COLUMN IF \
+             NOT EXISTS \"at\" timestamptz;  -- growth-plan[0]@2\n  {table} ALTER COLUMN \"id\" TYPE \
+             integer;  -- growth-plan[0]@2\n"
+        ),
+        format!("  {table} ALTER COLUMN \"v\" TYPE character varying(4);  -- growth-plan[0]@2\n"),
+        format!("  {table} ALTER COLUMN \"n\" TYPE numeric;  -- growth-plan[0]@2\n"),
+        "  n   numeric                   field n\n".to_owned(),
+        "growth-plan[0]@2\n    id  70000\n    v   abc\n    n   6.5\n    at  2026-01-02 03:04:05+00\n".to_owned(),
+        "growth-plan[0]@3 becomes a dead letter (unknown_field): public.t has no column for `more`; ".to_owned(),
+    ] {
+        assert!(exit.stdout.contains(&part), "{part}\n--- in ---\n{}", exit.stdout);
+    }
+    assert!(exit.stdout.contains("max_added_columns is 2"), "{}", exit.stdout);
+    assert_eq!(columns(&world), grid(&[["id", "smallint"], ["v", "character varying(2)"]]));
+    // What it has shown is what happens.
+    let mut tidegate = world.run(&config, &[ALL_LETTERS]);
+    await_records(&world, &mut [&mut tidegate], messages.len() as i64);
+    tidegate.stop();
+    let expected = [
+        ["id", "integer"],
+        ["v", "character varying(4)"],
+        ["n", "numeric"],
+        ["at", "timestamp with time zone"],
+    ];
+    assert_eq!(columns(&world), grid(&expected));
+    assert_eq!(letters(&world)[0][..2], ["3".to_owned(), "unknown_field".to_owned()]);
+}
+
+#[test]
 fn instances_that_want_the_same_columns_at_once_write_every_record_once() {
     const RECORDS: i64 = 3_000;
     let world = World::bare("growth-instances", 4);

@@ -157,6 +157,7 @@ fn a_plan_shows_the_rows_and_the_tables_and_writes_nothing() {
     let targets = [
         "table = \"t\"\nwhere = \"id != -3\"\n[routes.to.columns]\nat = { field = \"ts\", epoch = \"s\" }",
         "table = \"new\"\non_missing_table = \"create\"",
+        "table = \"merged\"\non_missing_table = \"create\"\nwrite = \"upsert\"\nkey = [\"ts\"]",
     ];
     world.write_config(&config(&world, &targets));
     let exit = Tidegate::spawn(world.folder.path(), &["plan"], Stdio::null()).wait();
@@ -174,11 +175,12 @@ fn a_plan_shows_the_rows_and_the_tables_and_writes_nothing() {
         "mapping-plan[0]@3 becomes a dead letter (tombstone)",
         "  CREATE TABLE IF NOT EXISTS \"new\" (\n      \"id\" jsonb,\n      \"ts\" bigint,\n",
         "mapping-plan[0]@1\n    id    \"two\"\n    ts    0\n",
+        "  CREATE UNIQUE INDEX IF NOT EXISTS \"merged_key\" ON \"merged\" (\"ts\");\n",
     ] {
         assert!(plan.contains(part), "{part}\n--- in ---\n{plan}");
     }
     assert_eq!(world.number("SELECT count(*) FROM t"), 0);
-    let made = "SELECT count(*) FROM pg_class WHERE relname IN ('new', 'tidegate_plan')";
+    let made = "SELECT count(*) FROM pg_class WHERE relname IN ('new', 'merged', 'tidegate_plan')";
     assert_eq!(world.number(made), 0);
 }
 

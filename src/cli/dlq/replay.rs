@@ -97,10 +97,10 @@ impl End {
         topic: &str,
         configured: &Configured,
     ) -> Result<Self, Error> {
-        let mut samples =
+        let mut shape =
             || Err(Error::config("the target's table is missing, and `dlq replay` makes none"));
         // Letters that are refused again stay in the table, also where new ones go to a topic.
-        let target = store.sink.open(configured, &mut samples, None)?;
+        let target = store.sink.open(configured, &mut shape, None)?;
         let filter = configured.filter.as_ref();
         let asked = filter.into_iter().flat_map(filter::Filter::selectors);
         let selectors = Selector::distinct(target.selectors().into_iter().chain(asked));

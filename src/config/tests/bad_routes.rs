@@ -255,6 +255,12 @@ fn what_is_wrong_with_a_target_is_named() {
         ),
         (
             r#"write = "append""#,
+            "write = \"mirror\"\nsoft_delete = \"total\"",
+            "tidegate.toml:40: routes[0].to[0].columns.total: soft_delete marks deleted rows in this \
+             column; nothing else can feed it",
+        ),
+        (
+            r#"write = "append""#,
             "write = \"mirror\"\non_tombstone = \"ignore\"",
             "tidegate.toml:34: routes[0].to[0].on_tombstone: with `write = \"mirror\"` a tombstone \
              deletes; remove it",

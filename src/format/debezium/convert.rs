@@ -122,7 +122,15 @@ fn converted(
         }
         (Conversion::Iso, Kind::Text) => {
             out.push(b'"');
-            put_characters(raw.strip_suffix(b"Z")?, out);
+            put_iso(raw.strip_suffix(b"Z")?, out)?;
+            out.push(b'"');
+            Some(())
+        }
+        (Conversion::IsoMoment, Kind::Text)
+            if matches!(raw, [b'-' | b'+', ..] | [b'0', b'0', b'0', b'0', ..]) =>
+        {
+            out.push(b'"');
+            put_iso(raw, out)?;
             out.push(b'"');
             Some(())
         }
@@ -146,6 +154,30 @@ fn converted(
         }
         _ => None,
     }
+}
+
+/// Appends a date, a time or a moment of ISO 8601, whose years before the year 0 have a minus, and those
+/// of more than four digits a plus. Postgres counts them as people do, and has no year 0.
+fn put_iso(text: &[u8], out: &mut Vec<u8>) -> Option<()> {
+    let (digits, is_before) = match text {
+        [b'-', rest @ ..] => (rest, true),
+        [b'+', rest @ ..] => (rest, false),
+        [b'0', b'0', b'0', b'0', b'-', ..] => (text, true),
+        _ => {
+            put_characters(text, out);
+            return Some(());
+        }
+    };
+    if !is_before {
+        put_characters(digits, out);
+        return Some(());
+    }
+    let end = digits.iter().position(|byte| *byte == b'-')?;
+    let (year, rest) = digits.split_at(end);
+    let _ = write!(out, "{:04}", integer(year)?.checked_add(1)?);
+    put_characters(rest, out);
+    out.extend_from_slice(b" BC");
+    Some(())
 }
 
 /// Appends a counted day, moment or span of time.

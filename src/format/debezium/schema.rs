@@ -24,6 +24,8 @@ pub(super) enum Conversion {
     Duration { digits: u32 },
     /// A date or a time with a Z behind it.
     Iso,
+    /// A moment with its zone.
+    IsoMoment,
     /// A document in a string.
     Json,
     /// Bits in base64, the lowest byte first.
@@ -56,6 +58,9 @@ impl Conversion {
             Some("io.debezium.time.MicroDuration") => Self::Duration { digits: 6 },
             Some("io.debezium.time.NanoDuration") => Self::Duration { digits: 9 },
             Some("io.debezium.time.IsoDate" | "io.debezium.time.IsoTime") => Self::Iso,
+            Some("io.debezium.time.IsoTimestamp" | "io.debezium.time.ZonedTimestamp") => {
+                Self::IsoMoment
+            }
             Some("io.debezium.data.Json") => Self::Json,
             Some("io.debezium.data.Bits") => {
                 Self::Bits { length: parameter("length").unwrap_or(0).try_into().unwrap_or(0) }

@@ -282,6 +282,31 @@ fn a_null_behind_a_space_is_null() {
 }
 
 #[test]
+fn years_of_iso_are_those_of_people() {
+    let read = |name: &str, value: &str| {
+        let event = format!(
+            r#"{{"schema":{{"type":"struct","fields":[{{"field":"after","type":"struct","fields":[
+               {{"field":"at","type":"string","name":"io.debezium.time.{name}"}}]}}]}},
+               "payload":{{"op":"c","after":{{"at":"{value}"}}}}}}"#
+        );
+        one(&selectors(&["at"]), &event).unwrap().1[0].clone()
+    };
+    for (name, value, expected) in [
+        ("IsoDate", "2026-01-31Z", "2026-01-31"),
+        ("IsoDate", "-0043-03-15Z", "0044-03-15 BC"),
+        ("IsoDate", "0000-02-29Z", "0001-02-29 BC"),
+        ("IsoDate", "+10000-01-01Z", "10000-01-01"),
+        ("IsoTime", "12:00:00.5Z", "12:00:00.5"),
+        ("IsoTimestamp", "-0043-03-15T12:00:00Z", "0044-03-15T12:00:00Z BC"),
+        ("ZonedTimestamp", "0000-03-15T12:00:00Z", "0001-03-15T12:00:00Z BC"),
+        ("ZonedTimestamp", "2026-01-31T12:00:00Z", "2026-01-31T12:00:00Z"),
+        ("ZonedTimestamp", "-infinity", "-infinity"),
+    ] {
+        assert_eq!(read(name, value), format!("\"{expected}\""), "{name}");
+    }
+}
+
+#[test]
 fn a_value_that_the_log_lacks_is_noticed_in_every_shape_and_place() {
     let pointer = [Selector::Pointer(Pointer::parse("/after/body").unwrap())];
     let rest = [Selector::Rest { except: Arc::new(["id".to_owned()].into()) }];

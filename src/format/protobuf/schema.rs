@@ -6,14 +6,14 @@ use protox::{
     file::{ChainFileResolver, File, FileResolver, GoogleFileResolver},
 };
 
-use crate::{format::schemas::Readable, registry};
+use crate::registry;
 
 /// The name that a schema has among the files that it imports.
 const MAIN: &str = "tidegate-schema.proto";
 
 /// A compiled file.
 #[derive(Debug)]
-pub(super) struct Schema {
+pub struct Schema {
     file: FileDescriptor,
 }
 
@@ -30,10 +30,12 @@ impl FileResolver for Files {
     }
 }
 
-impl Readable for Schema {
-    const KIND: &'static str = "PROTOBUF";
-
-    fn parse(schema: &registry::Schema) -> Result<Self, String> {
+impl Schema {
+    /// Compiles what the registry has.
+    ///
+    /// # Errors
+    /// Why it is no file of Protocol Buffers.
+    pub fn parse(schema: &registry::Schema) -> Result<Self, String> {
         let references = schema.references.iter().map(|r| (r.name.clone(), r.text.clone()));
         let main = (MAIN.to_owned(), schema.text.clone());
         let mut resolver = ChainFileResolver::new();
@@ -45,9 +47,7 @@ impl Readable for Schema {
         let file = compiler.descriptor_pool().get_file_by_name(MAIN);
         Ok(Self { file: file.ok_or("the compiler lost it")? })
     }
-}
 
-impl Schema {
     /// Reads which message of the file stands behind the frame: the way to it, as the places of
     /// messages inside messages, a single 0 being short for the first one.
     pub(super) fn message<'a>(

@@ -8,7 +8,7 @@ use prost_reflect::{
 use serde_json::{json, value::RawValue};
 
 use super::*;
-use crate::{format::schemas::Readable as _, registry};
+use crate::registry;
 
 const TEXT: &str = r#"
     syntax = "proto3";

@@ -8,9 +8,10 @@ use super::{
 };
 use crate::{
     config::{ColumnFeed, Constant, Matching, Partitions, TableName, Target, Write, WriteMode},
-    detect::{self, DetectedField, Sample},
+    detect::DetectedField,
     error::Error,
     selector::{Selector, spell},
+    shape::Shape,
 };
 
 /// One DDL at a time in a database, whoever runs it; the number is "tidegate" in ASCII.
@@ -60,14 +61,13 @@ COMMENT ON TABLE tidegate.checkpoints IS 'Next offset of each lane; moved in the
 COMMENT ON TABLE tidegate.dead_letters IS 'Records that could not become rows, with their bytes and the reason';
 "#;
 
-/// The statements that make the missing table of a target, by what the samples show.
+/// The statements that make the missing table of a target, by what its records look like.
 ///
 /// # Errors
 /// When they do not show enough.
-pub fn plan(target: &Target, samples: &[Sample]) -> Result<Vec<String>, Error> {
+pub fn plan(target: &Target, shape: &Shape) -> Result<Vec<String>, Error> {
     let Some(table) = &target.table else { return Ok(Vec::new()) };
-    let fields = detect::detect(samples);
-    let sql = create_table(table, &fields, &target.columns, target.partitions.as_ref())?;
+    let sql = create_table(table, shape, &target.columns, target.partitions.as_ref())?;
     Ok(std::iter::once(sql).chain(key_index(table, &target.write)?).collect())
 }
 
@@ -90,7 +90,7 @@ fn key_index(table: &TableName, write: &Write) -> Result<Option<String>, Error> 
     Ok(Some(format!("CREATE UNIQUE INDEX IF NOT EXISTS {index} ON {table} ({key});")))
 }
 
-/// The table that fits the detected fields, with the columns that are configured: metadata have a
+/// The table that fits records of this shape, with the columns that are configured: metadata have a
 /// type of their own, and a column that is fed from a field of another name takes that field's
 /// place and type.
 ///
@@ -98,11 +98,11 @@ fn key_index(table: &TableName, write: &Write) -> Result<Option<String>, Error> 
 /// When the sample does not show what a configured column is.
 pub fn create_table(
     table: &TableName,
-    fields: &[DetectedField],
+    shape: &Shape,
     configured: &BTreeMap<String, ColumnFeed>,
     partitions: Option<&Partitions>,
 ) -> Result<String, Error> {
-    let columns = columns(fields, configured)?;
+    let columns = columns(shape, configured)?;
     let partitioning = match partitions {
         Some(partitions) => partitioning(partitions, &columns)?,
         None => String::new(),
@@ -114,8 +114,8 @@ pub fn create_table(
     let table = quoted_name(table);
     if columns.is_empty() {
         return Err(Error::config(format!(
-            "table {table} is missing and the sampled records show no fields (are they JSON \
-             objects?); create it by hand"
+            "table {table} is missing and the sampled records show no fields (are they of \
+             the route's format?); create it by hand"
         )));
     }
     Ok(format!("CREATE TABLE IF NOT EXISTS {table} (\n{}\n){partitioning};", columns.join(",\n")))
@@ -213,9 +213,10 @@ pub fn is_alike(target: &Target, name: &str, field: &str) -> bool {
 
 /// Names and types.
 fn columns<'a>(
-    fields: &'a [DetectedField],
+    shape: &'a Shape,
     configured: &'a BTreeMap<String, ColumnFeed>,
 ) -> Result<Vec<(&'a str, &'static str)>, Error> {
+    let fields = &shape.fields;
     let mut columns = Vec::new();
     for field in fields {
         let fed = configured.iter().filter_map(|(column, feed)| match feed {
@@ -240,7 +241,7 @@ fn columns<'a>(
     for (column, feed) in configured {
         match feed {
             ColumnFeed::Metadata(metadata) => {
-                columns.push((column, type_of_metadata(*metadata, !fields.is_empty())));
+                columns.push((column, type_of_metadata(*metadata, shape.payload)));
             }
             ColumnFeed::Value { selector, epoch, .. }
                 if fields.iter().all(|f| selector.field() != Some(&f.name)) =>
@@ -274,7 +275,7 @@ fn type_of_constant(constant: &Constant) -> &'static str {
     }
 }
 
-fn type_of_metadata(metadata: Metadata, is_json: bool) -> &'static str {
+fn type_of_metadata(metadata: Metadata, payload: &'static str) -> &'static str {
     match metadata {
         Metadata::Topic => "text",
         Metadata::Partition => "integer",
@@ -283,8 +284,7 @@ fn type_of_metadata(metadata: Metadata, is_json: bool) -> &'static str {
         // Nothing says what its bytes mean.
         Metadata::Key => "bytea",
         Metadata::Headers => "jsonb",
-        Metadata::Payload if is_json => "jsonb",
-        Metadata::Payload => "bytea",
+        Metadata::Payload => payload,
     }
 }
 
@@ -320,7 +320,9 @@ mod tests {
     ) -> Result<String, Error> {
         let table = TableName { schema: Some("shop".to_owned()), name: "orders".to_owned() };
         let configured = configured.iter().map(|(c, feed)| ((*c).to_owned(), feed.clone()));
-        create_table(&table, fields, &configured.collect(), None)
+        let payload = if fields.is_empty() { "bytea" } else { "jsonb" };
+        let shape = Shape { fields: fields.to_vec(), payload };
+        create_table(&table, &shape, &configured.collect(), None)
     }
 
     #[test]

@@ -49,7 +49,7 @@ impl Encoder for PgEncoder {
         layout: Layout,
         out: &mut Vec<u8>,
     ) -> Result<(), Rejection> {
-        if let Some(Value::Nested(unknown)) = self.unknown.map(|place| row.get(place)) {
+        if let Some(unknown) = self.unknown_of(row) {
             self.check_unknown(unknown)?;
         }
         self.rows.encode(record, row, layout, out)
@@ -63,8 +63,7 @@ impl Encoder for PgEncoder {
             (Reason::UnknownField, _)
                 if self.growth.on_unknown_field == OnUnknownField::AddColumn =>
             {
-                let Value::Nested(unknown) = row.get(self.unknown?) else { return None };
-                let columns = detect::columns(unknown);
+                let columns = detect::columns(self.unknown_of(row)?);
                 (!columns.is_empty()).then_some(Wish::Columns(columns))
             }
             (Reason::OutOfRange | Reason::WrongType, Some(name))
@@ -83,6 +82,14 @@ impl Encoder for PgEncoder {
 }
 
 impl PgEncoder {
+    /// The fields of a row that no column takes; `csv` has its objects as documents.
+    fn unknown_of<'a>(&self, row: &Row<'a>) -> Option<&'a [u8]> {
+        match row.get(self.unknown?) {
+            Value::Nested(unknown) | Value::Document(unknown) => Some(unknown),
+            _ => None,
+        }
+    }
+
     /// A field that is null has no value to lose, and shows no type for a column.
     #[cold]
     fn check_unknown(&self, unknown: &[u8]) -> Result<(), Rejection> {

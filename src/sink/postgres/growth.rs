@@ -118,6 +118,17 @@ impl Lineage {
         }
     }
 
+    /// As if this process had done what is wished, for a plan; says why it would not.
+    pub(super) fn rehearse(&self, table: &catalog::Table, wish: &Wish) -> Result<(), String> {
+        if let Some(why) = self.objection(table, wish) {
+            return Err(why);
+        }
+        let Wish::Columns(columns) = wish else { return Ok(()) };
+        self.limit(columns).map_or(Ok(()), Err)?;
+        self.added.fetch_add(columns.len(), Relaxed);
+        Ok(())
+    }
+
     /// Two new fields that would get columns which cannot be told apart.
     fn clash<'a>(&self, mut others: impl Iterator<Item = &'a str>, name: &str) -> Option<String> {
         let other = others.find(|other| ddl::is_alike(&self.target, other, name))?;
@@ -202,7 +213,7 @@ impl PgTarget {
     }
 
     /// Keeps a refusal for a while, so that not every record asks again.
-    fn note(&self, wish: &Wish, error: &PgError) -> String {
+    pub(super) fn note(&self, wish: &Wish, error: &PgError) -> String {
         let why = format!("Postgres refuses: {} (SQLSTATE {})", error.message, error.code);
         let why = match (wish, error.code.as_str()) {
             (Wish::Wider { column, sql_type, .. }, "57014") => format!(

@@ -42,8 +42,8 @@ use self::{
 use super::{Sink, Target, TargetId, Writer};
 use crate::{
     config::{self, Delivery, OnMissingTable, TableName},
-    detect::Sample,
     error::{Error, ErrorKind},
+    shape::Shape,
     shutdown::Shutdown,
     source::kafka::DeadLetterTopic,
     status::SinkStatus,
@@ -177,9 +177,9 @@ impl PostgresSink {
     fn create_table(
         &self,
         target: &config::Target,
-        samples: &mut dyn FnMut() -> Result<Vec<Sample>, Error>,
+        shape: &mut dyn FnMut() -> Result<Shape, Error>,
     ) -> Result<(), Error> {
-        let sql = ddl::plan(target, &samples()?)?.join("\n");
+        let sql = ddl::plan(target, &shape()?)?.join("\n");
         tracing::info!("creating a missing table from what the records show:\n{sql}");
         self.ask(async |client| {
             let failed = |error: tokio_postgres::Error| PgError::from_driver(&error);
@@ -231,7 +231,7 @@ impl Sink for PostgresSink {
     fn open(
         &self,
         target: &config::Target,
-        samples: &mut dyn FnMut() -> Result<Vec<Sample>, Error>,
+        shape: &mut dyn FnMut() -> Result<Shape, Error>,
         topic: Option<Arc<DeadLetterTopic>>,
     ) -> Result<Arc<dyn Target>, Error> {
         let Some(name) = &target.table else {
@@ -240,7 +240,7 @@ impl Sink for PostgresSink {
         let seen = match self.look(name, target)? {
             Some(seen) => seen,
             None if target.on_missing_table == OnMissingTable::Create => {
-                self.create_table(target, samples)?;
+                self.create_table(target, shape)?;
                 self.look(name, target)?.ok_or_else(|| self.missing(name))?
             }
             None => return Err(self.missing(name)),

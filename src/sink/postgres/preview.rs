@@ -1,7 +1,10 @@
 //! What a target would write, without writing it: for `tidegate plan`.
 //!
 //! Postgres itself shows the rows: they are copied into a temporary table of the target's column types,
-//! in a transaction that is rolled back.
+//! in a transaction that is rolled back. A table that would change while it is written does so as a copy
+//! without rows, in that transaction.
+
+mod changes;
 
 use std::sync::Arc;
 
@@ -23,7 +26,6 @@ use super::{
 use crate::{
     batch::{Batch, Layout},
     config::{self, OnMissingTable, TableName},
-    detect,
     error::Error,
     filter::Filter,
     intake::Intake,
@@ -31,6 +33,7 @@ use crate::{
     rejection::{Reason, Rejection},
     row::Row,
     selector::Selector,
+    shape::Shape,
     sink::{Target as _, TargetId},
 };
 
@@ -38,6 +41,8 @@ use crate::{
 pub(crate) struct Planned {
     /// What makes the missing table.
     pub(crate) ddl: Option<String>,
+    /// What changes it for the sample, and the record that each change is for.
+    pub(crate) changes: Vec<(String, String)>,
     /// Name, type and feed of each column.
     pub(crate) columns: Vec<[String; 3]>,
     /// Fields of the sample that feed nothing.
@@ -64,27 +69,29 @@ enum Encoded {
     Other(Shown),
 }
 
-type Show<'a> = dyn FnMut(&Record<'_>, Result<Row<'_>, &Rejection>) + 'a;
+/// Takes a record that was decoded; says whether to go on.
+type Show<'a> = dyn FnMut(&Record<'_>, Result<Row<'_>, &Rejection>) -> bool + 'a;
 
 impl PostgresSink {
-    /// Plans the target: `decode` is given the selectors, and shows the records decoded.
+    /// Plans the target, and shows the first `rows` records: `decode` is given the selectors, and shows
+    /// the records decoded.
     ///
     /// # Errors
     /// When the database cannot be asked or the table cannot be written.
     pub(crate) fn plan(
         &self,
         target: &config::Target,
-        samples: &[Vec<u8>],
+        shape: &Shape,
+        rows: usize,
         mut decode: impl FnMut(&[Selector], &mut Show<'_>),
     ) -> Result<Planned, Error> {
         let Some(name) = &target.table else {
             return Err(Error::config("a postgres sink needs a table"));
         };
-        let fields = detect::detect(samples);
         let ddl = match self.table(name)? {
             Some(_) => None,
             None if target.on_missing_table == OnMissingTable::Create => {
-                Some(ddl::plan(target, samples)?.join("\n"))
+                Some(ddl::plan(target, shape)?.join("\n"))
             }
             None => return Err(self.missing(name)),
         };
@@ -92,8 +99,9 @@ impl PostgresSink {
         let (shown, create) = match &ddl {
             Some(_) => {
                 let shown = TableName { schema: Some("pg_temp".to_owned()), ..name.clone() };
-                let create = ddl::create_table(&shown, &fields, &target.columns, None)?;
-                (shown, Some(create))
+                let table = Some(shown.clone());
+                let made = config::Target { table, partitions: None, ..target.clone() };
+                (shown, Some(ddl::plan(&made, shape)?.join("\n")))
             }
             None => (name.clone(), None),
         };
@@ -105,7 +113,10 @@ impl PostgresSink {
             let planned = match catalog::read(client, &shown).await? {
                 None => Err(self.missing(name)),
                 Some(Err(error)) => Err(error),
-                Some(Ok(table)) => self.show(client, &table, target, &mut decode).await?,
+                Some(Ok(table)) => {
+                    let table = changes::under_its_name(table, name);
+                    self.show(client, table, target, rows, &mut decode).await?
+                }
             };
             client.batch_execute("ROLLBACK").await.map_err(failed)?;
             Ok(planned)
@@ -115,43 +126,76 @@ impl PostgresSink {
                 let selector = Selector::from(*name);
                 !planned.asked.iter().any(|asked| asked.head() == selector.head())
             };
-            let names = fields.iter().map(|field| field.name.as_str());
+            let names = shape.fields.iter().map(|field| field.name.as_str());
             let unused = names.filter(is_unused).map(Selector::from).collect();
-            Planned { ddl, columns: planned.columns, unused, rows: planned.rows }
+            let Rows { changes, columns, rows, .. } = planned;
+            Planned { ddl, changes, columns, unused, rows }
         })
     }
 
     async fn show(
         &self,
         client: &Object,
-        table: &Table,
+        table: Table,
         target: &config::Target,
+        rows: usize,
         decode: &mut impl FnMut(&[Selector], &mut Show<'_>),
     ) -> Result<Result<Rows, Error>, PgError> {
-        let seen = look::see(client, table.clone(), target).await?;
         let lineage = Lineage::new(target, None, None);
-        let open = |seen| PgTarget::new(TargetId(0), seen, &lineage, Arc::clone(&self.shared));
-        let opened = match seen.and_then(open) {
+        let mut opened = match self.open_seen(client, table, &lineage).await? {
             Ok(opened) => opened,
             Err(error) => return Ok(Err(error)),
         };
-        let wanted = target.filter.iter().flat_map(Filter::selectors);
-        let asked = Selector::distinct(opened.selectors().into_iter().chain(wanted));
+        let mut changes = Vec::new();
+        if target.growth.alters() {
+            match self.grow(client, opened, decode).await? {
+                Ok(grown) => (opened, changes) = grown,
+                Err(error) => return Ok(Err(error)),
+            }
+        }
+        let asked = asked(&opened);
         let mut intake = match Intake::new(&opened, target.filter.as_ref(), &asked) {
             Ok(intake) => intake,
             Err(error) => return Ok(Err(error)),
         };
         let mut encoded = Vec::new();
         decode(&asked, &mut |record, row| {
-            let place = format!("{}[{}]@{}", record.topic, record.partition, record.offset);
-            let mut batch = Batch::new(record.offset);
-            intake.take(&mut batch, record, row);
-            encoded.push((place, outcome(batch, opened.merge.is_some())));
+            if encoded.len() < rows {
+                let mut batch = Batch::new(record.offset);
+                if let Some(wish) = intake.offer(&mut batch, record, row) {
+                    let why = opened.object(&wish).unwrap_or_default();
+                    intake.take_refused(&mut batch, record, row, &why);
+                }
+                encoded.push((place(record), outcome(batch, opened.merge.is_some())));
+            }
+            encoded.len() < rows
         });
-        let columns = describe(table, &opened);
-        let rows = show_rows(client, table, &opened, encoded).await?;
-        Ok(Ok(Rows { asked, columns, rows }))
+        let columns = describe(&opened);
+        let rows = show_rows(client, &opened, encoded).await?;
+        Ok(Ok(Rows { asked, changes, columns, rows }))
     }
+
+    /// The target for `table` as it is in this transaction.
+    async fn open_seen(
+        &self,
+        client: &Object,
+        table: Table,
+        lineage: &Arc<Lineage>,
+    ) -> Result<Result<PgTarget, Error>, PgError> {
+        let seen = look::see(client, table, &lineage.target).await?;
+        let open = |seen| PgTarget::new(TargetId(0), seen, lineage, Arc::clone(&self.shared));
+        Ok(seen.and_then(open))
+    }
+}
+
+/// What a target and its filter ask of a record.
+fn asked(opened: &PgTarget) -> Vec<Selector> {
+    let filter = opened.lineage.target.filter.iter();
+    Selector::distinct(opened.selectors().into_iter().chain(filter.flat_map(Filter::selectors)))
+}
+
+fn place(record: &Record<'_>) -> String {
+    format!("{}[{}]@{}", record.topic, record.partition, record.offset)
 }
 
 /// What became of the only record of a batch.
@@ -171,6 +215,7 @@ fn outcome(batch: Batch, is_merged: bool) -> Encoded {
 
 struct Rows {
     asked: Vec<Selector>,
+    changes: Vec<(String, String)>,
     columns: Vec<[String; 3]>,
     rows: Vec<(String, Shown)>,
 }
@@ -185,14 +230,14 @@ fn without_order(mut row: Vec<u8>) -> Vec<u8> {
 }
 
 /// Name, type and feed of each column of the table.
-fn describe(table: &Table, opened: &PgTarget) -> Vec<[String; 3]> {
+fn describe(opened: &PgTarget) -> Vec<[String; 3]> {
     let selectors = opened.selectors();
     let describe = |column: &catalog::CatalogColumn| {
         let fed = opened.columns().iter().find(|fed| fed.name == column.name);
         let fed = fed.map_or_else(|| "left to its default".to_owned(), |fed| feed(fed, &selectors));
         [column.name.clone(), column.type_name.clone(), fed]
     };
-    table.columns.iter().map(describe).collect()
+    opened.table.columns.iter().map(describe).collect()
 }
 
 fn feed(column: &Column, selectors: &[Selector]) -> String {
@@ -220,12 +265,11 @@ fn feed(column: &Column, selectors: &[Selector]) -> String {
 /// Lets Postgres read the rows, one by one, and show them.
 async fn show_rows(
     client: &Object,
-    table: &Table,
     opened: &PgTarget,
     encoded: Vec<(String, Encoded)>,
 ) -> Result<Vec<(String, Shown)>, PgError> {
     let type_of = |name: &str| {
-        let column = table.columns.iter().find(|column| column.name == name);
+        let column = opened.table.columns.iter().find(|column| column.name == name);
         column.map_or("text", |column| column.type_name.as_str())
     };
     let mut rows = Vec::new();

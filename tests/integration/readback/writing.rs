@@ -157,7 +157,7 @@ pub(super) const NO_TIMES: [&str; 12] = [
     " 2026-01-31",
     "",
     "soon",
-    "2026-01-31 BC",
+    "2026-01-31 AD",
     "epoch",
 ];
 
@@ -171,6 +171,7 @@ pub(super) fn date(dice: &mut Dice) -> String {
     match dice.below(12) {
         0 => quoted(dice.pick(&NO_TIMES)),
         1 => timestamp(dice),
+        2 => quoted(&format!("{} BC", day(dice))),
         _ => quoted(&day(dice)),
     }
 }

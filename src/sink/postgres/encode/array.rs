@@ -163,13 +163,20 @@ fn item(written: &[u8]) -> Option<(Item<'_>, &[u8])> {
                 }
             }
             let (token, rest) = written.split_at_checked(end)?;
-            let token = trim(token);
+            let token = trim_unescaped(token);
             if token.eq_ignore_ascii_case(b"NULL") {
                 return Some((Item::Value(Value::Null), rest));
             }
             (!token.is_empty()).then_some((Item::Raw(token), rest))
         }
     }
+}
+
+/// As `trim`, but for a space at the end that a backslash makes a part of the element.
+fn trim_unescaped(token: &[u8]) -> &[u8] {
+    let (token, trimmed) = (trim_start(token), trim(token));
+    let escapes = trimmed.iter().rev().take_while(|&&byte| byte == b'\\').count();
+    token.get(..trimmed.len() + escapes % 2).unwrap_or(trimmed)
 }
 
 /// The inside of the outermost braces.

@@ -80,6 +80,11 @@ impl<'a> Decimal<'a> {
 
     /// The value times `10^shift`, rounded half up; `None` if it does not fit.
     pub(super) fn round(self, shift: i64) -> Option<i64> {
+        i64::try_from(self.round_wide(shift)?).ok()
+    }
+
+    /// As [`Self::round`], of up to 19 digits.
+    pub(super) fn round_wide(self, shift: i64) -> Option<i128> {
         let point = self.point + shift;
         if self.is_zero() || point < 0 {
             return Some(0);
@@ -98,7 +103,7 @@ impl<'a> Decimal<'a> {
             _ => false,
         };
         value += i128::from(up);
-        i64::try_from(if self.negative { -value } else { value }).ok()
+        Some(if self.negative { -value } else { value })
     }
 }
 

@@ -231,6 +231,9 @@ fn words(text: &[u8]) -> Result<Interval, Fault> {
 /// Reads `[+-]hours:minutes[:seconds[.fraction]]`, in microseconds, if `text` begins so.
 fn clock(text: &[u8]) -> Option<(Result<i64, Fault>, &[u8])> {
     let (sign, digits) = signed(text);
+    if !digits.first()?.is_ascii_digit() {
+        return None;
+    }
     let (hours, None, [b':', rest @ ..]) = number(digits).ok()? else { return None };
     let &[m1, m2, ref rest @ ..] = rest else { return Some((Err(Fault::Grammar), rest)) };
     let two = |tens: u8, ones: u8| {

@@ -11,10 +11,12 @@ pub(super) fn encode(literal: Literal<'_>, digits: u8, out: &mut Vec<u8>) -> Res
     };
     // Half away from zero, as Postgres rounds it (`cash_in`).
     let is_negative = std::mem::take(&mut magnitude.negative);
-    let Some(value) = magnitude.round(i64::from(digits)) else {
+    let rounded = magnitude.round_wide(i64::from(digits));
+    let signed = rounded.map(|value| if is_negative { -value } else { value });
+    let Some(value) = signed.and_then(|value| i64::try_from(value).ok()) else {
         let problem = "is beyond what money holds; numeric would hold it";
         return Err(refuse(Reason::OutOfRange, text, problem));
     };
-    put_fixed::<8, 12>((if is_negative { -value } else { value }).to_be_bytes(), out);
+    put_fixed::<8, 12>(value.to_be_bytes(), out);
     Ok(())
 }

@@ -33,12 +33,16 @@ fn money_is_rounded_away_from_zero_to_the_digits_of_its_currency() {
         (2, "\"-12.344\"", -1234),
         (0, "1.5", 2),
         (3, "1", 1000),
+        (2, "-92233720368547758.08", i64::MIN),
+        (2, "-92233720368547758.075", i64::MIN),
+        (2, "92233720368547758.07", i64::MAX),
     ] {
         let bytes = value.to_be_bytes().to_vec();
         assert_eq!(encode(ColumnType::Money { digits }, text), Ok(bytes), "{text}");
     }
     let cents = ColumnType::Money { digits: 2 };
     refused(&cents, "92233720368547758.08", Reason::OutOfRange, "numeric would hold it");
+    refused(&cents, "-92233720368547758.085", Reason::OutOfRange, "numeric would hold it");
     refused(&cents, "\"$1\"", Reason::InvalidText, "without a currency");
 }
 
@@ -120,6 +124,8 @@ fn intervals_are_read_in_both_notations() {
         "1 day ",
         "ago",
         "--1 day",
+        "--04:05",
+        "+-04:05",
         "1 dayago",
     ];
     all_refused(&ColumnType::Interval, &texts, Reason::InvalidText);

@@ -87,6 +87,7 @@ fn elements_in_braces_are_unquoted() {
         [some("a b"), None, some("NULL"), some("")]
     );
     assert_eq!(text(r#""{\"a\\\"b\",c\\,d}""#), [some("a\"b"), some("c,d")]);
+    assert_eq!(text(r#""{a\\ , \\ ,b\\\\ }""#), [some("a "), some(" "), some("b\\")]);
     assert_eq!(
         text(r#"["{a}","é",{"b":1},true]"#),
         [some("{a}"), some("é"), some("{\"b\":1}"), some("true")]

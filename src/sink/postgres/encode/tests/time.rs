@@ -164,6 +164,27 @@ fn a_date_is_a_day_without_a_time() {
 }
 
 #[test]
+fn years_before_christ_are_read_as_postgres_writes_them() {
+    for (text, days) in [
+        ("0001-12-31 BC", -730_120_i32),
+        ("0001-02-29 BC", -730_426),
+        ("4714-11-24 BC", -2_451_545),
+    ] {
+        let text = format!("\"{text}\"");
+        assert_eq!(encode(ColumnType::Date, &text).unwrap(), days.to_be_bytes(), "{text}");
+    }
+    let us = -730_120 * 86_400_000_000_i64 + 3_600_000_000;
+    let text = "\"0001-12-31T03:00:00+02:00 BC\"";
+    assert_eq!(encode(ColumnType::Timestamptz, text).unwrap(), us.to_be_bytes());
+    let text = "\"0001-12-31 01:00:00 BC\"";
+    assert_eq!(encode(ColumnType::Timestamp, text).unwrap(), us.to_be_bytes());
+    refused(ColumnType::Date, "\"4714-11-23 BC\"", Reason::OutOfRange, "4713 BC");
+    refused(ColumnType::Date, "\"0000-01-01 BC\"", Reason::InvalidText, "no year 0");
+    refused(ColumnType::Date, "\"0002-02-29 BC\"", Reason::InvalidText, "no such day");
+    refused(ColumnType::Date, "\"0001-12-31 bc\"", Reason::InvalidText, "expected a date");
+}
+
+#[test]
 fn a_number_is_a_time_only_in_a_declared_unit() {
     for column_type in [ColumnType::Date, ColumnType::Timestamp, ColumnType::Timestamptz] {
         refused(column_type, "1767323045678", Reason::WrongType, "declare epoch = \"ms\"");

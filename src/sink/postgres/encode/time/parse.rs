@@ -22,19 +22,33 @@ pub(in super::super) enum Fault {
     Zone,
 }
 
-/// Reads `YYYY-MM-DD`, in days since 2000-01-01. Years may have up to 7 digits.
+/// Reads `YYYY-MM-DD`, in days since 2000-01-01. Years may have up to 7 digits. ` BC` may follow.
 pub(super) fn date(text: &[u8]) -> Result<i64, Fault> {
-    match date_prefix(text)? {
-        (days, []) => Ok(days),
-        _ => Err(Fault::Grammar),
+    match date_prefix(text) {
+        Ok((days, [])) => Ok(days),
+        read => {
+            let fault = read.err().unwrap_or(Fault::Grammar);
+            match before_christ(text, fault)? {
+                (days, []) => Ok(days),
+                _ => Err(Fault::Grammar),
+            }
+        }
     }
 }
 
-/// Reads a date, `T` or a space, `hh:mm[:ss[.fraction]]`, and perhaps `Z`, `±hh`, `±hhmm`, `±hh:mm`.
-/// A date alone is its midnight.
+/// Reads a date, `T` or a space, `hh:mm[:ss[.fraction]]`, and perhaps `Z`, `±hh`, `±hhmm`, `±hh:mm`, and
+/// perhaps ` BC`. A date alone is its midnight.
 #[inline(always)]
 pub(super) fn moment(text: &[u8]) -> Result<Moment, Fault> {
-    let (days, rest) = date_prefix(text)?;
+    let read = date_prefix(text).and_then(|(days, rest)| moment_of(days, rest));
+    read.or_else(|fault| {
+        let (days, rest) = before_christ(text, fault)?;
+        moment_of(days, rest)
+    })
+}
+
+#[inline(always)]
+fn moment_of(days: i64, rest: &[u8]) -> Result<Moment, Fault> {
     let time = match rest {
         [] => return Ok(Moment { days, us: 0, zone_s: None }),
         [b'T' | b't' | b' ', time @ ..] => time,
@@ -52,10 +66,33 @@ pub(super) fn time(text: &[u8]) -> Result<(i64, Option<i64>), Fault> {
 
 #[inline(always)]
 fn date_prefix(text: &[u8]) -> Result<(i64, &[u8]), Fault> {
-    let (year, rest) = match text {
-        &[c1, c2, y1, y2, b'-', ref rest @ ..] => (100 * two(c1, c2)? + two(y1, y2)?, rest),
-        _ => long_year(text)?,
-    };
+    let (year, rest) = year(text)?;
+    day_of(year, rest)
+}
+
+/// Reads the date of a text that ends with the era, as Postgres writes it; of any other the `fault`
+/// stays. The year before 1 AD is 1 BC, and the calendar is the same every 400 years.
+#[cold]
+fn before_christ(text: &[u8], fault: Fault) -> Result<(i64, &[u8]), Fault> {
+    let (year, rest) = year(text.strip_suffix(b" BC").ok_or(fault)?)?;
+    if year == 0 {
+        return Err(Fault::Year);
+    }
+    let cycles = year / 400 + 1;
+    let (days, rest) = day_of(1 - year + 400 * cycles, rest)?;
+    Ok((days - 146_097 * cycles, rest))
+}
+
+#[inline(always)]
+fn year(text: &[u8]) -> Result<(i64, &[u8]), Fault> {
+    match text {
+        &[c1, c2, y1, y2, b'-', ref rest @ ..] => Ok((100 * two(c1, c2)? + two(y1, y2)?, rest)),
+        _ => long_year(text),
+    }
+}
+
+#[inline(always)]
+fn day_of(year: i64, rest: &[u8]) -> Result<(i64, &[u8]), Fault> {
     let &[m1, m2, b'-', d1, d2, ref rest @ ..] = rest else { return Err(Fault::Grammar) };
     Ok((days(year, two(m1, m2)?, two(d1, d2)?)?, rest))
 }
