@@ -1,10 +1,13 @@
 # The commands of this project; `make` alone lists them.
 
-# Records of `make demo` and `make bench-drain`, and rounds of the latter; which of its variants (append,
-# upsert, mirror), if not all.
+# Records of `make demo`, `make bench-drain` and `make bench-peers`, and rounds of the latter two; which
+# variants (append, upsert, mirror) of the drain, if not all.
 ROWS ?= 2000000
 ROUNDS ?= 3
 VARIANT ?=
+# Of `make bench-peers`, if not all: some of go, python, telegraf, connect, flink, separated by commas.
+PEERS ?=
+comma := ,
 # Of `make fuzz`, for each decoder and encoder.
 INPUTS ?= 1000000
 
@@ -20,7 +23,7 @@ export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
 BIN := target/release
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo up down test torture fuzz lint mutants bench bench-drain bench-latency bench-scale
+.PHONY: help setup build demo up down test torture fuzz lint mutants bench bench-drain bench-latency bench-scale bench-peers
 
 help: ## List these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -83,3 +86,7 @@ bench-latency: setup ## Measure from a record's timestamp to its row's commit, a
 
 bench-scale: setup ## Measure with 1 to 512 partitions, 1 to 4 instances, ten times the rows, and a distant Postgres
 	ROWS=$(ROWS) cargo bench --workspace --bench scale
+
+bench-peers: setup ## Measure others beside tidegate, and write benches/RESULTS.md
+	@benches/peers/setup.sh $(or $(subst $(comma), ,$(PEERS)),go python telegraf connect flink)
+	ROWS=$(ROWS) ROUNDS=$(ROUNDS) PEERS=$(PEERS) cargo bench --workspace --bench peers

@@ -8,7 +8,8 @@ mod properties;
 use std::{path::PathBuf, thread};
 
 pub use broker::Broker;
-pub(crate) use jars::{cache, class_path};
+pub(crate) use jars::class_path;
+pub use jars::{VERSION as KAFKA_VERSION, cache};
 
 use crate::{Error, Proxy, Result, State, home::Home, port::free_port};
 use admin::Admin;

@@ -31,7 +31,7 @@ pub use connect::Connect;
 pub use disk::Disk;
 pub use error::{Error, Result};
 pub use http::http_get;
-pub use kafka::{Broker, Kafka, KafkaOptions};
+pub use kafka::{Broker, KAFKA_VERSION, Kafka, KafkaOptions, cache};
 pub use port::free_port;
 pub use postgres::{Client, Postgres, PostgresOptions, StopMode};
 pub use process::State;

@@ -4,7 +4,7 @@ use std::{env, path::PathBuf};
 
 use crate::{Error, Result};
 
-const VERSION: &str = "4.1.0";
+pub const VERSION: &str = "4.1.0";
 
 #[derive(Clone, Debug)]
 pub(super) struct Jars {
@@ -24,8 +24,8 @@ pub(super) fn find() -> Result<Jars> {
     Ok(Jars { class_path, archive: folder.join("classes.jsa") })
 }
 
-/// The shell's `${TIDEGATE_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/tidegate}/<name>`.
-pub(crate) fn cache(name: &str) -> PathBuf {
+/// What was downloaded: the shell's `${TIDEGATE_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/tidegate}/<name>`.
+pub fn cache(name: &str) -> PathBuf {
     let set = |name| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     let cache = set("TIDEGATE_CACHE").unwrap_or_else(|| {
         set("XDG_CACHE_HOME")
