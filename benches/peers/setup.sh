@@ -65,7 +65,7 @@ build_telegraf() {
     source=$(cd / && go mod download -json "github.com/influxdata/telegraf@$TELEGRAF_VERSION" |
         sed -n 's/^\t"Dir": "\(.*\)",$/\1/p')
     (cd "$source" && go build -mod=readonly -o "$1/telegraf" \
-        -tags custom,inputs.kafka_consumer,outputs.postgresql,parsers.xpath \
+        -tags custom,inputs.kafka_consumer,outputs.postgresql,parsers.json \
         -ldflags "-s -w -X github.com/influxdata/telegraf/internal.Version=${TELEGRAF_VERSION#v}" \
         ./cmd/telegraf)
     echo "Telegraf ${TELEGRAF_VERSION#v}" >"$1/version"
