@@ -18,6 +18,7 @@ fn run(name: &'static str, rows_per_s: f64) -> Run {
         stopped: name == "slow",
         lost: 0,
         duplicated: 0,
+        fingerprint: "1".to_owned(),
     }
 }
 
@@ -93,4 +94,12 @@ fn the_file_has_every_run_in_the_order_of_time() {
     assert_eq!(runs.as_array().unwrap().len(), 9);
     assert_eq!(runs[1]["name"], "slow");
     assert_eq!(runs[0]["rows_per_s"], 900_000.0);
+}
+
+#[test]
+fn the_page_names_who_wrote_other_values() {
+    let mut report = report();
+    assert!(!report.markdown().contains("some values"));
+    report.add(Run { fingerprint: "2".to_owned(), ..run("fast & good", 1.0) });
+    assert!(report.markdown().contains("fast & good: some values are not those"));
 }

@@ -27,6 +27,8 @@ pub(crate) struct Run {
     pub(crate) stopped: bool,
     pub(crate) lost: u64,
     pub(crate) duplicated: u64,
+    /// Equal for equal rows.
+    pub(crate) fingerprint: String,
 }
 
 /// Who was measured.
@@ -73,6 +75,13 @@ impl Report {
     /// One wrong row in any run is one too many.
     pub(crate) fn is_exact(&self) -> bool {
         self.runs_of(OURS).all(|run| run.lost + run.duplicated == 0 && !run.stopped)
+    }
+
+    /// Of those that wrote all rows, who has a value in any of them that ours does not have.
+    fn with_other_values(&self) -> Vec<&Contender> {
+        let ours = self.runs_of(OURS).next().map(|run| &run.fingerprint);
+        let is_other = |run: &Run| !run.stopped && Some(&run.fingerprint) != ours;
+        self.contenders.iter().filter(|one| self.runs_of(one.name).any(is_other)).collect()
     }
 
     pub(crate) fn chart(&self) -> String {
@@ -140,6 +149,12 @@ impl Report {
                 contender.limit_s
             ));
         }
+        for contender in self.with_other_values() {
+            text.push_str(&format!(
+                "{}: some values are not those that tidegate writes.\n\n",
+                contender.title
+            ));
+        }
         text.push_str(&format!(
             "## What was measured\n\n\
              {} orders of about 190 bytes of JSON in a topic of {partitions} partitions, not compressed, from the \
@@ -149,7 +164,7 @@ impl Report {
              Rows/s counts from the first growth of the table that is seen to the last (it is looked at every \
              10 ms); \"with start-up\" from the start of the process. CPU is that of the consumer's processes, start-up \
              included. After every run the rows, the distinct ids and the sum of the amounts are compared with what \
-             was produced.\n\n",
+             was produced, and all values by a sum of hashes with those of tidegate.\n\n",
             thousands(*rows as f64),
             self.runs_of(OURS).count(),
         ));

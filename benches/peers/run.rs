@@ -34,7 +34,7 @@ pub(crate) fn measure(servers: &Servers, peer: &Peer, round: u64, number: usize)
     program.kill()?;
 
     let proof = servers.prove()?;
-    let lost = lost(servers, peer, &watched, proof)?;
+    let lost = lost(servers, peer, &watched, &proof)?;
     let rows = proof.rows as f64;
     Ok(Run {
         name: peer.name,
@@ -48,11 +48,12 @@ pub(crate) fn measure(servers: &Servers, peer: &Peer, round: u64, number: usize)
         stopped: watched.is_stopped,
         lost,
         duplicated: proof.duplicated,
+        fingerprint: proof.fingerprint,
     })
 }
 
 /// Rows that should be there and are not; nobody knows how many of one that was stopped.
-fn lost(servers: &Servers, peer: &Peer, watched: &Watched, proof: Proof) -> Result<u64> {
+fn lost(servers: &Servers, peer: &Peer, watched: &Watched, proof: &Proof) -> Result<u64> {
     if watched.is_stopped {
         return Ok(0);
     }

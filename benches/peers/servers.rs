@@ -24,12 +24,14 @@ pub(crate) struct Servers {
 }
 
 /// What the table holds, beside what the ledger says.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub(crate) struct Proof {
     pub(crate) rows: u64,
     pub(crate) duplicated: u64,
     /// Whether all amounts together are those of the ledger.
     pub(crate) is_sum_right: bool,
+    /// A sum over all rows that differs if any value in any of them does; their order does not count.
+    pub(crate) fingerprint: String,
 }
 
 impl Servers {
@@ -94,7 +96,11 @@ impl Servers {
         let sum =
             format!("SELECT count(*) FROM (SELECT FROM {TABLE} HAVING sum(amount) = {amounts}) s");
         let is_sum_right = self.client.query_one_i64(&sum)? == 1;
-        Ok(Proof { rows, duplicated: rows.saturating_sub(distinct), is_sum_right })
+        let fingerprint = format!("SELECT sum(hashtextextended(t::text, 0)) FROM {TABLE} t");
+        let fingerprint = self.client.query_text(&fingerprint)?;
+        let fingerprint = fingerprint.into_iter().flatten().flatten().next().unwrap_or_default();
+        let duplicated = rows.saturating_sub(distinct);
+        Ok(Proof { rows, duplicated, is_sum_right, fingerprint })
     }
 
     /// A line on their versions and settings.
