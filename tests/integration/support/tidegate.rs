@@ -81,8 +81,12 @@ impl Tidegate {
         self.child.stdin.take().unwrap()
     }
 
+    fn path(&self, kind: &str) -> PathBuf {
+        self.folder.join(format!("{}.{kind}", self.number))
+    }
+
     fn read(&self, kind: &str) -> String {
-        let bytes = fs::read(self.folder.join(format!("{}.{kind}", self.number))).unwrap();
+        let bytes = fs::read(self.path(kind)).unwrap();
         String::from_utf8_lossy(&bytes).into_owned()
     }
 
@@ -313,7 +317,9 @@ impl Drop for Tidegate {
         self.child.kill().ok();
         self.child.wait().ok();
         if thread::panicking() {
-            let log = self.log();
+            // A test that fails may have taken the folder away; a second panic would end all tests.
+            let log = fs::read(self.path("log")).unwrap_or_default();
+            let log = String::from_utf8_lossy(&log);
             let lines: Vec<&str> = log.lines().collect();
             let tail = lines[lines.len().saturating_sub(LOG_TAIL_LINES)..].join("\n");
             eprintln!("--- log of tidegate {} ---\n{tail}", self.pid());
