@@ -74,8 +74,8 @@ lint: ## Check the formatting, and clippy
 mutants: build ## Take out one guard of the delivery at a time, and show that the tests notice
 	@scripts/mutants.sh
 
-bench: ## Measure the codec, record by record
-	cargo bench --workspace --bench codec
+bench: ## Measure the codec, record by record, and the thread of a partition
+	cargo bench --workspace --bench codec --bench thread
 
 bench-drain: setup ## Measure the whole way of ROWS orders, beside psql from files, and check the floors
 	cargo test --release --test instructions
