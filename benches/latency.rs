@@ -9,6 +9,7 @@ mod common;
 
 use std::{fmt::Write as _, process::ExitCode, time::Duration};
 
+use loadgen::Profile;
 use serde_json::json;
 
 use crate::common::{Amount, Result, Servers, TABLE, end, setting, stop, tidegate, write};
@@ -46,14 +47,15 @@ fn run() -> Result<Vec<String>> {
     let servers = Servers::start(&[("track_commit_timestamp", "on")])?;
     servers.kafka.create_topic(TOPIC, PARTITIONS as i32, &[])?;
     servers.create_table(", recorded_at timestamptz")?;
-    let programs = [tidegate(&servers, "latency.toml", &[])?];
+    let programs = [tidegate(&servers, "latency.toml", &[], &[])?];
     let mut produced = 0;
     let mut steps: Vec<Step> = Vec::new();
     println!("latency: {:>9} {:>9} {:>9} {:>9}", "rate", "achieved", "p50 ms", "p99 ms");
     for rate in RATES {
         let duration = Some(SETTLING + Duration::from_secs(seconds));
-        let amount = Amount { rate: Some(rate as f64), duration, count: None };
-        let report = servers.produce(TOPIC, PARTITIONS, amount)?;
+        let amount = Amount { rate: Some(rate as f64), duration, ..Amount::default() };
+        let profile = Profile { partitions: PARTITIONS, ..Profile::default() };
+        let report = servers.produce(TOPIC, profile, amount)?;
         produced += report.ledger.produced as i64;
         servers.wait(GROUP, produced, &programs)?;
         let achieved = report.ledger.produced as f64 / report.elapsed.as_secs_f64();
@@ -70,7 +72,7 @@ fn run() -> Result<Vec<String>> {
     let values: Vec<_> = steps.iter().map(Step::json).collect();
     write("latency", &json!(values))?;
     std::fs::write(CHART, chart(&steps))?;
-    Ok(missed(&steps))
+    Ok(too_late(&steps))
 }
 
 /// The latencies of the rows that came since the last step, which are then removed.
@@ -98,7 +100,7 @@ fn step(servers: &Servers, rate: u64) -> Result<Step> {
     Ok(step)
 }
 
-fn missed(steps: &[Step]) -> Vec<String> {
+fn too_late(steps: &[Step]) -> Vec<String> {
     let (rate, p50_max, p99_max) = FLOOR;
     let Some(step) = steps.iter().find(|step| step.rate == rate) else {
         return vec![format!("{rate} records a second were not reached")];

@@ -11,10 +11,13 @@ use std::{
     time::{Duration, Instant},
 };
 
+use loadgen::Profile;
 use serde_json::json;
 use stack::{Program, Proxy};
 
-use crate::common::{Amount, Result, Servers, TABLE, end, setting, stop, tidegate, write};
+use crate::common::{
+    Amount, Result, Servers, TABLE, end, median, missed, setting, stop, tidegate, write,
+};
 
 const PEAK_RSS_MAX_MB: f64 = 192.0;
 const ROUNDS: usize = 3;
@@ -76,7 +79,8 @@ fn run() -> Result<Vec<String>> {
         if !found.iter().any(|f| f.case.partitions == partitions && f.case.size == size) {
             servers.kafka.create_topic(&topic, partitions as i32, &[])?;
             let amount = Amount { count: Some(rows), ..Amount::default() };
-            servers.produce(&topic, partitions, amount)?;
+            let profile = Profile { partitions, ..Profile::default() };
+            servers.produce(&topic, profile, amount)?;
         }
         // Ten times the rows are as steady as three rounds.
         let rounds = if size > 1 { 1 } else { ROUNDS };
@@ -85,7 +89,7 @@ fn run() -> Result<Vec<String>> {
             number += 1;
             runs.push(drain(&servers, &proxy, case, &topic, rows, &format!("scale-{number}"))?);
         }
-        let of = |of: fn(&Found) -> f64| median(runs.iter().map(of).collect());
+        let of = |of: fn(&Found) -> f64| median(runs.iter().map(of));
         let all = Found {
             case,
             rows,
@@ -98,7 +102,7 @@ fn run() -> Result<Vec<String>> {
         found.push(all);
     }
     write("scale", &json!(found.iter().map(Found::json).collect::<Vec<_>>()))?;
-    Ok(missed(&found))
+    Ok(missed(floors(&found)))
 }
 
 /// Drains the topic into the empty table as a new consumer group.
@@ -118,7 +122,7 @@ fn drain(
     let environment = [("KAFKA_GROUP", group), ("TOPIC", topic), ("DATABASE_URL", url.as_str())];
     let started = Instant::now();
     let programs: Vec<Program> = (0..case.instances)
-        .map(|_| tidegate(servers, "scale.toml", &environment))
+        .map(|_| tidegate(servers, "scale.toml", &environment, &[]))
         .collect::<Result<_>>()?;
     let (first, last) = servers.wait(group, rows as i64, &programs)?;
     let cpu_seconds: f64 = programs.iter().map(Program::cpu_seconds).sum();
@@ -144,13 +148,8 @@ fn drain(
     })
 }
 
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
-}
-
-/// The floors that are not kept, each a ratio within this run.
-fn missed(found: &[Found]) -> Vec<String> {
+/// Each a ratio within this run, and whether it is kept.
+fn floors(found: &[Found]) -> Vec<(bool, String)> {
     let of = |wanted: Case| found.iter().find(|found| found.case == wanted);
     let (Some(local), Some(one), Some(many), Some(large)) = (
         of(LOCAL),
@@ -158,7 +157,7 @@ fn missed(found: &[Found]) -> Vec<String> {
         of(Case { partitions: 512, ..LOCAL }),
         of(Case { size: 10, ..LOCAL }),
     ) else {
-        return vec!["a case was not measured".to_owned()];
+        return vec![(false, "a case was not measured".to_owned())];
     };
     let rate = |found: &Found| found.rows_per_s_from_first / local.rows_per_s_from_first;
     let cost = many.cpu_s_per_million / local.cpu_s_per_million;
@@ -182,7 +181,7 @@ fn missed(found: &[Found]) -> Vec<String> {
             format!("{rate:.2} of the rate at {rtt_ms} ms; at least {least}"),
         ));
     }
-    floors.into_iter().filter(|(is_kept, _)| !is_kept).map(|(_, text)| text).collect()
+    floors
 }
 
 impl Found {

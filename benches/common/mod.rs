@@ -1,5 +1,8 @@
 //! What the benches of a whole run have in common: the servers, a load, instances of tidegate.
 
+// No bench uses all of it.
+#![allow(dead_code)]
+
 use std::{
     error::Error,
     path::Path,
@@ -17,13 +20,16 @@ pub(crate) type Result<T, E = Box<dyn Error>> = std::result::Result<T, E>;
 pub(crate) const TABLE: &str = "public.orders";
 /// Where results are written, in the package's folder, which cargo runs benches in.
 pub(crate) const FOLDER: &str = "target/bench";
-const COLUMNS: &str = "order_id bigint, customer_id bigint, status text, amount numeric(12,2), \
+pub(crate) const COLUMNS: &str = "order_id bigint, customer_id bigint, status text, amount numeric(12,2), \
     currency text, item_count int, express boolean, created_at timestamptz, note text";
+/// Of Postgres, besides the defaults of the stack: it keeps its promises, and has room.
+pub(crate) const SETTINGS: [(&str, &str); 3] =
+    [("fsync", "on"), ("shared_buffers", "2GB"), ("max_wal_size", "16GB")];
 const TURN: Duration = Duration::from_millis(10);
 const STALL_MAX: Duration = Duration::from_secs(60);
 const STOP_MAX: Duration = Duration::from_secs(20);
 
-/// A Kafka, and a Postgres that keeps its promises (fsync on).
+/// A Kafka, and a Postgres with the settings.
 pub(crate) struct Servers {
     pub(crate) kafka: Kafka,
     pub(crate) postgres: Postgres,
@@ -32,8 +38,7 @@ pub(crate) struct Servers {
 
 impl Servers {
     pub(crate) fn start(more: &[(&str, &str)]) -> Result<Self> {
-        let settings = [("fsync", "on"), ("shared_buffers", "2GB"), ("max_wal_size", "16GB")];
-        let settings = settings.iter().chain(more).map(|(k, v)| ((*k).to_owned(), (*v).to_owned()));
+        let settings = SETTINGS.iter().chain(more).map(|(k, v)| ((*k).to_owned(), (*v).to_owned()));
         let options = PostgresOptions { settings: settings.collect(), data_dir: None };
         let (kafka, postgres) = thread::scope(|scope| {
             let kafka = scope.spawn(|| Kafka::start(KafkaOptions::default()));
@@ -53,17 +58,17 @@ impl Servers {
         Ok(())
     }
 
-    /// Produces orders to `topic`, as `load` has it besides.
-    pub(crate) fn produce(&self, topic: &str, partitions: u32, load: Amount) -> Result<Report> {
+    /// Produces orders to `topic`.
+    pub(crate) fn produce(&self, topic: &str, profile: Profile, load: Amount) -> Result<Report> {
         let load = Load {
             brokers: self.kafka.bootstrap_servers(),
             topic: topic.to_owned(),
-            profile: Profile { partitions, ..Profile::default() },
+            profile,
             replication: 1,
             count: load.count,
             rate: load.rate,
             duration: load.duration,
-            compression: "none".to_owned(),
+            compression: load.compression.unwrap_or("none").to_owned(),
             threads: None,
             // The default of the C library: the least that a producer waits.
             properties: vec![("linger.ms".to_owned(), "5".to_owned())],
@@ -126,6 +131,7 @@ pub(crate) struct Amount {
     pub(crate) count: Option<u64>,
     pub(crate) rate: Option<f64>,
     pub(crate) duration: Option<Duration>,
+    pub(crate) compression: Option<&'static str>,
 }
 
 /// A moment at which so much was durable.
@@ -135,16 +141,19 @@ pub(crate) struct Sight {
     pub(crate) durable: i64,
 }
 
-/// Starts an instance of tidegate with a configuration of the folder `benches`, and all defaults besides.
+/// Starts an instance of tidegate with a configuration of the folder `benches`, with `sets` and all
+/// defaults besides.
 pub(crate) fn tidegate(
     servers: &Servers,
     config: &str,
     environment: &[(&str, &str)],
+    sets: &[&str],
 ) -> Result<Program> {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tidegate"));
     command
         .args(["run", "--config", &format!("{}/benches/{config}", env!("CARGO_MANIFEST_DIR"))])
         .args(["--set", &format!("admin.listen=127.0.0.1:{}", stack::free_port()?)])
+        .args(sets.iter().flat_map(|set| ["--set", *set]))
         .env("KAFKA_BROKERS", servers.kafka.bootstrap_servers())
         .env("DATABASE_URL", servers.postgres.url())
         .envs(environment.iter().copied());
@@ -167,6 +176,29 @@ pub(crate) fn setting(name: &str, default: u64) -> Result<u64> {
     number.ok_or_else(|| format!("{name}={text} is not a number above 0").into())
 }
 
+/// The middle of them.
+pub(crate) fn median(values: impl IntoIterator<Item = f64>) -> f64 {
+    let mut values: Vec<f64> = values.into_iter().collect();
+    values.sort_by(f64::total_cmp);
+    let middle = values.len() / 2;
+    match values.len() {
+        0 => f64::NAN,
+        length if length % 2 == 1 => values[middle],
+        _ => f64::midpoint(values[middle - 1], values[middle]),
+    }
+}
+
+/// An error and what has caused it, in a line.
+pub(crate) fn with_causes(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
+}
+
 /// Writes a result to `target/bench/<name>.json`.
 pub(crate) fn write(name: &str, value: &serde_json::Value) -> Result<()> {
     std::fs::create_dir_all(FOLDER)?;
@@ -174,6 +206,11 @@ pub(crate) fn write(name: &str, value: &serde_json::Value) -> Result<()> {
     std::fs::write(&path, format!("{value:#}\n"))?;
     println!("{name}: written to {}", path.display());
     Ok(())
+}
+
+/// The floors that are not kept, of those that are known to be or not.
+pub(crate) fn missed(floors: impl IntoIterator<Item = (bool, String)>) -> Vec<String> {
+    floors.into_iter().filter(|(is_kept, _)| !is_kept).map(|(_, text)| text).collect()
 }
 
 /// The end of a bench whose floors were kept, missed, or not come to.
@@ -184,7 +221,7 @@ pub(crate) fn end(name: &str, missed: Result<Vec<String>>) -> ExitCode {
             if missed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
         }
         Err(error) => {
-            eprintln!("{name}: {error}");
+            eprintln!("{name}: {}", with_causes(&*error));
             ExitCode::FAILURE
         }
     }

@@ -7,7 +7,11 @@ use std::{
     time::Instant,
 };
 
-use crate::{Bench, Result, TABLE, merge};
+use crate::{
+    Bench,
+    common::{Result, TABLE},
+    merge,
+};
 
 /// The rows in files of binary COPY, deleted in the end.
 pub(crate) struct Files {
@@ -54,7 +58,7 @@ impl Drop for Files {
 
 /// From the start of both sessions to the end of both.
 pub(crate) fn measure(bench: &Bench, files: &Files) -> Result<Copied> {
-    let cpu_before = bench.postgres.cpu_seconds();
+    let cpu_before = bench.servers.postgres.cpu_seconds();
     let own_before = stack::own_cpu_seconds();
     let started = Instant::now();
     let sessions = files.halves.iter().map(|file| {
@@ -67,10 +71,10 @@ pub(crate) fn measure(bench: &Bench, files: &Files) -> Result<Copied> {
     let sessions: Vec<Child> = sessions.collect::<Result<_>>()?;
     sessions.into_iter().try_for_each(finish)?;
     let seconds = started.elapsed().as_secs_f64();
-    let cpu_seconds = bench.postgres.cpu_seconds() - cpu_before;
+    let cpu_seconds = bench.servers.postgres.cpu_seconds() - cpu_before;
     // This process has done nothing but wait for them.
     let psql_cpu_seconds = stack::own_cpu_seconds() - own_before;
-    let rows = bench.client.query_one_i64(&format!("SELECT count(*) FROM {TABLE}"))?;
+    let rows = bench.servers.client.query_one_i64(&format!("SELECT count(*) FROM {TABLE}"))?;
     if rows as u64 != bench.expected_rows() {
         return Err(format!("psql left {rows} rows in the table").into());
     }
@@ -84,7 +88,7 @@ pub(crate) fn measure(bench: &Bench, files: &Files) -> Result<Copied> {
 
 pub(crate) fn psql(bench: &Bench, sql: &str) -> Result<Child> {
     Command::new("psql")
-        .args(["-X", "-q", "-v", "ON_ERROR_STOP=1", &bench.postgres.url(), "-c", sql])
+        .args(["-X", "-q", "-v", "ON_ERROR_STOP=1", &bench.servers.postgres.url(), "-c", sql])
         .spawn()
         .map_err(|error| format!("cannot run psql: {error}; run scripts/setup.sh").into())
 }

@@ -7,7 +7,11 @@ use std::{
     process::{Child, Command},
 };
 
-use crate::{Bench, COLUMNS, Result, TABLE, copy, drain};
+use crate::{
+    Bench,
+    common::{COLUMNS, Result, TABLE},
+    copy, drain,
+};
 
 /// Records of one transaction, as many as a batch of tidegate has.
 const BATCH: i64 = 20_000;
@@ -26,7 +30,7 @@ const NAMES: &str =
 
 /// Writes the records as files, a batch each, and a script for each of two sessions; gives both.
 pub(crate) fn export(bench: &Bench, folder: &Path) -> Result<([PathBuf; 2], Vec<PathBuf>)> {
-    let client = &bench.client;
+    let client = &bench.servers.client;
     client.execute(&format!(
         "DROP TABLE IF EXISTS {LOG}; \
          CREATE TABLE {LOG} ({COLUMNS}, kafka_partition int, kafka_offset bigint)"
@@ -95,7 +99,7 @@ fn statements(bench: &Bench) -> String {
 /// A session of psql that runs a script.
 pub(crate) fn session(bench: &Bench, script: &Path) -> Result<Child> {
     Command::new("psql")
-        .args(["-X", "-q", "-v", "ON_ERROR_STOP=1", &bench.postgres.url(), "-f"])
+        .args(["-X", "-q", "-v", "ON_ERROR_STOP=1", &bench.servers.postgres.url(), "-f"])
         .arg(script)
         .spawn()
         .map_err(|error| format!("cannot run psql: {error}; run scripts/setup.sh").into())

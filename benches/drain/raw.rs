@@ -16,7 +16,7 @@ use rdkafka::{
     consumer::{BaseConsumer, Consumer},
 };
 
-use crate::{Bench, Result, TOPIC};
+use crate::{Bench, TOPIC, common::Result};
 
 const TURN_MS: i32 = 5;
 const MESSAGES: usize = 256;
@@ -31,11 +31,11 @@ pub(crate) struct Consumed {
 }
 
 pub(crate) fn measure(bench: &Bench) -> Result<Consumed> {
-    let cpu_seconds = || stack::own_cpu_seconds() + bench.kafka.cpu_seconds();
+    let cpu_seconds = || stack::own_cpu_seconds() + bench.servers.kafka.cpu_seconds();
     let cpu_before = cpu_seconds();
     let started = Instant::now();
     let consumer: BaseConsumer = ClientConfig::new()
-        .set("bootstrap.servers", bench.kafka.bootstrap_servers())
+        .set("bootstrap.servers", bench.servers.kafka.bootstrap_servers())
         .set("group.id", "drain-raw")
         .set("enable.auto.commit", "false")
         .create()?;

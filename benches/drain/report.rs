@@ -1,16 +1,22 @@
 //! Medians over the rounds, the floors, and the file.
 
-use std::{collections::BTreeMap, fmt, fs, path::Path, thread};
+use std::{collections::BTreeMap, fmt, fs, thread};
 
 use serde_json::json;
 
-use crate::{Result, copy::Copied, drain::Drained, raw::Consumed, variant::Variant};
+use crate::{
+    common::{self, Result},
+    copy::Copied,
+    drain::Drained,
+    raw::Consumed,
+    variant::Variant,
+};
 
 /// Floors that every change has to keep.
 const PEAK_RSS_MAX_MB: f64 = 192.0;
-/// With fewer rows, the start of the process is too much of the time to be compared with a bound that
+/// With fewer bytes, the start of the process is too much of the time to be compared with a bound that
 /// knows none.
-const BOUND_ROWS_MIN: u64 = 10_000_000;
+const BOUND_BYTES_MIN: u64 = 1_800_000_000;
 /// Written by the guard of the instructions, see `benches/codec`.
 const INSTRUCTIONS: &str = "target/bench/instructions.json";
 
@@ -23,6 +29,8 @@ pub(crate) struct Round {
 
 pub(crate) struct Report {
     variant: &'static Variant,
+    rows: u64,
+    bytes: u64,
     rounds: Vec<Round>,
 }
 
@@ -65,8 +73,9 @@ impl Round {
 }
 
 impl Report {
-    pub(crate) fn new(variant: &'static Variant) -> Self {
-        Self { variant, rounds: Vec::new() }
+    /// For `rows` records with keys and values of `bytes` together.
+    pub(crate) fn new(variant: &'static Variant, rows: u64, bytes: u64) -> Self {
+        Self { variant, rows, bytes, rounds: Vec::new() }
     }
 
     pub(crate) fn add(&mut self, round: Round) {
@@ -74,14 +83,7 @@ impl Report {
     }
 
     fn median(&self, of: impl Fn(&Round) -> f64) -> f64 {
-        let mut values: Vec<f64> = self.rounds.iter().map(of).collect();
-        values.sort_by(f64::total_cmp);
-        let middle = values.len() / 2;
-        match values.len() {
-            0 => f64::NAN,
-            length if length % 2 == 1 => values[middle],
-            _ => f64::midpoint(values[middle - 1], values[middle]),
-        }
+        common::median(self.rounds.iter().map(of))
     }
 
     /// One wrong row in any round is one too many, which a median would hide.
@@ -98,12 +100,20 @@ impl Report {
         self.median(|r| r.drain.rows_per_s / r.bound_rows_per_s())
     }
 
-    /// Writes the medians as JSON.
-    pub(crate) fn write(&self, path: &Path, rows: u64) -> Result<()> {
-        let value = json!({
-            "rows": rows,
+    /// Of keys and values, before compression.
+    fn mb_per_s(&self) -> f64 {
+        let bytes_a_row = self.bytes as f64 / self.rows as f64;
+        self.median(|r| r.drain.rows_per_s) * bytes_a_row / 1e6
+    }
+
+    /// The medians.
+    pub(crate) fn json(&self) -> Result<serde_json::Value> {
+        Ok(json!({
+            "rows": self.rows,
+            "bytes": self.bytes,
             "rounds": self.rounds.len(),
             "rows_per_s": self.median(|r| r.drain.rows_per_s),
+            "mb_per_s": self.mb_per_s(),
             "rows_per_s_from_first_row": self.median(|r| r.drain.rows_per_s_from_first),
             "copy_files_rows_per_s": self.median(|r| r.copy.rows_per_s),
             "copy_ratio": self.copy_ratio(),
@@ -119,14 +129,11 @@ impl Report {
             "peak_rss_mb": self.median(|r| r.drain.peak_rss_mb),
             "lost": self.sum(|drain| drain.lost),
             "duplicated": self.sum(|drain| drain.duplicated),
-        });
-        fs::write(path, format!("{value:#}\n"))?;
-        println!("drain: written to {}", path.display());
-        Ok(())
+        }))
     }
 
     /// The floors that are not kept.
-    pub(crate) fn missed_floors(&self, rows: u64) -> Vec<String> {
+    pub(crate) fn missed(&self) -> Vec<String> {
         let Variant { copy_ratio_min, bound_ratio_min, cpu_max_s_per_million: cpu_max, .. } =
             self.variant;
         let ratio = self.copy_ratio();
@@ -140,14 +147,15 @@ impl Report {
                 format!("{ratio:.2} times psql from files; at least {copy_ratio_min}"),
             ),
             (
-                bound_ratio >= *bound_ratio_min || rows < BOUND_ROWS_MIN,
+                bound_ratio >= *bound_ratio_min || self.bytes < BOUND_BYTES_MIN,
                 format!("{bound_ratio:.2} of the bound; at least {bound_ratio_min}"),
             ),
             (cpu <= *cpu_max, format!("{cpu:.2} s of CPU a million rows; at most {cpu_max}")),
             (rss <= PEAK_RSS_MAX_MB, format!("{rss:.0} MB resident; at most {PEAK_RSS_MAX_MB}")),
             (wrong == 0, format!("{wrong} rows lost or doubled; at most 0")),
         ];
-        floors.into_iter().filter(|(is_kept, _)| !is_kept).map(|(_, text)| text).collect()
+        let name = self.variant.name;
+        common::missed(floors.map(|(is_kept, text)| (is_kept, format!("{name}: {text}"))))
     }
 }
 
@@ -163,8 +171,9 @@ impl fmt::Display for Report {
         }
         writeln!(
             f,
-            "{}: {:.2} times the rate of psql from files, {:.2} of the bound; lost={} duplicated={}",
+            "{}: {:.0} MB/s, {:.2} times the rate of psql from files, {:.2} of the bound; lost={} duplicated={}",
             self.variant.name,
+            self.mb_per_s(),
             self.copy_ratio(),
             self.bound_ratio(),
             self.sum(|drain| drain.lost),

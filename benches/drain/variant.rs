@@ -1,14 +1,23 @@
-//! What is measured: ways to write, with records that are made for them.
+//! What is measured: ways to write, with records that are made for them, and records that are hard.
 
-/// One way to write.
+use loadgen::Fields;
+
+/// One way to write, or kind of record.
 pub(crate) struct Variant {
     pub(crate) name: &'static str,
     /// Share of the records that repeat the key of an earlier one.
     pub(crate) updates: f64,
     /// Share of tombstones.
     pub(crate) deletes: f64,
-    /// What the table has besides its columns.
-    pub(crate) constraint: &'static str,
+    pub(crate) fields: Fields,
+    /// What records are padded to.
+    pub(crate) size_bytes: Option<usize>,
+    /// Of the topic.
+    pub(crate) compression: Option<&'static str>,
+    /// So that the topic does not grow beyond some gigabytes.
+    pub(crate) rows_max: u64,
+    /// What the table has besides the columns of an order.
+    pub(crate) more: &'static str,
     /// What the configuration has besides its defaults.
     pub(crate) sets: &'static [&'static str],
     /// What is asked of the rate, in that of the same work by files and psql.
@@ -27,35 +36,67 @@ impl Variant {
 
 const KEY: &str = ", PRIMARY KEY (order_id)";
 
-pub(crate) const VARIANTS: [Variant; 3] = [
+const WIDE: &str = ", shop_id int, clerk_id int, stock_before int, stock_after int, \
+    weight_grams int, loyalty_points int, latitude float8, longitude float8, discount float8, \
+    rating real, tax numeric(12,2), shipping numeric(12,2), subtotal numeric(12,2), \
+    refund numeric(12,2), email text, city text, country char(2), coupon text, \
+    paid_at timestamptz, packed_at timestamptz, shipped_at timestamptz, due_on date, \
+    session_id uuid, client_ip inet, gift boolean, insured boolean, product_ids bigint[], \
+    quantities int[], tags text[], address jsonb, items jsonb";
+
+const APPEND: Variant = Variant {
+    name: "append",
+    updates: 0.0,
+    deletes: 0.0,
+    fields: Fields::Order,
+    size_bytes: None,
+    compression: None,
+    rows_max: u64::MAX,
+    more: "",
+    sets: &[],
+    copy_ratio_min: 0.3,
+    bound_ratio_min: 0.8,
+    cpu_max_s_per_million: 1.2,
+};
+
+const UPSERT: Variant = Variant {
+    name: "upsert",
+    updates: 0.2,
+    more: KEY,
+    sets: &["routes[0].to[0].write=upsert"],
+    copy_ratio_min: 0.5,
+    bound_ratio_min: 0.6,
+    cpu_max_s_per_million: 2.0,
+    ..APPEND
+};
+
+pub(crate) const VARIANTS: [Variant; 9] = [
+    APPEND,
+    UPSERT,
+    Variant { name: "mirror", deletes: 0.05, sets: &["routes[0].to[0].write=mirror"], ..UPSERT },
+    Variant { name: "shuffled", fields: Fields::Shuffled, ..APPEND },
     Variant {
-        name: "append",
-        updates: 0.0,
-        deletes: 0.0,
-        constraint: "",
-        sets: &[],
-        copy_ratio_min: 0.3,
-        bound_ratio_min: 0.8,
-        cpu_max_s_per_million: 1.2,
+        name: "wide",
+        fields: Fields::Wide,
+        rows_max: 2_000_000,
+        more: WIDE,
+        cpu_max_s_per_million: 10.0,
+        ..APPEND
     },
     Variant {
-        name: "upsert",
-        updates: 0.2,
-        deletes: 0.0,
-        constraint: KEY,
-        sets: &["routes[0].to[0].write=upsert"],
-        copy_ratio_min: 0.5,
-        bound_ratio_min: 0.6,
-        cpu_max_s_per_million: 2.0,
+        name: "1kb",
+        size_bytes: Some(1 << 10),
+        rows_max: 2_000_000,
+        cpu_max_s_per_million: 3.0,
+        ..APPEND
     },
     Variant {
-        name: "mirror",
-        updates: 0.2,
-        deletes: 0.05,
-        constraint: KEY,
-        sets: &["routes[0].to[0].write=mirror"],
-        copy_ratio_min: 0.5,
-        bound_ratio_min: 0.6,
-        cpu_max_s_per_million: 2.0,
+        name: "16kb",
+        size_bytes: Some(16 << 10),
+        rows_max: 200_000,
+        cpu_max_s_per_million: 40.0,
+        ..APPEND
     },
+    Variant { name: "lz4", compression: Some("lz4"), cpu_max_s_per_million: 1.5, ..APPEND },
+    Variant { name: "zstd", compression: Some("zstd"), cpu_max_s_per_million: 2.0, ..APPEND },
 ];

@@ -1,6 +1,8 @@
 //! The page and the chart, from runs that are made up; see `main.rs` for the bench.
 
 mod chart;
+#[path = "../common/mod.rs"]
+mod common;
 mod report;
 
 use report::{Contender, OURS, Report, Run, Setting};
@@ -87,10 +89,7 @@ fn one_doubled_row_of_ours_in_any_run_is_not_exact() {
 
 #[test]
 fn the_file_has_every_run_in_the_order_of_time() {
-    let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("peers.json");
-    report().write_json(&file).unwrap();
-    let runs: serde_json::Value = serde_json::from_slice(&std::fs::read(file).unwrap()).unwrap();
+    let runs = report().json();
     assert_eq!(runs.as_array().unwrap().len(), 9);
     assert_eq!(runs[1]["name"], "slow");
     assert_eq!(runs[0]["rows_per_s"], 900_000.0);

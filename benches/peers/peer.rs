@@ -7,9 +7,8 @@ use std::{
 };
 
 use crate::{
-    Result,
+    common::{Result, Servers},
     report::{Contender, OURS},
-    servers::Servers,
 };
 
 /// Where the configurations of the peers are.

@@ -1,10 +1,12 @@
 //! Medians over the rounds: the file, the table and the page.
 
-use std::{fs, io, path::Path};
-
 use serde::Serialize;
+use serde_json::json;
 
-use crate::chart::{self, Bar, thousands};
+use crate::{
+    chart::{self, Bar, thousands},
+    common,
+};
 
 /// The one that the others are compared with.
 pub(crate) const OURS: &str = "tidegate";
@@ -67,9 +69,8 @@ impl Report {
     }
 
     /// Every run, in the order of time.
-    pub(crate) fn write_json(&self, path: &Path) -> io::Result<()> {
-        let text = serde_json::to_string_pretty(&self.runs)?;
-        fs::write(path, format!("{text}\n"))
+    pub(crate) fn json(&self) -> serde_json::Value {
+        json!(self.runs)
     }
 
     /// One wrong row in any run is one too many.
@@ -189,13 +190,6 @@ impl Report {
     }
 
     fn median(&self, name: &str, of: fn(&Run) -> f64) -> f64 {
-        let mut values: Vec<f64> = self.runs_of(name).map(of).collect();
-        values.sort_by(f64::total_cmp);
-        let middle = values.len() / 2;
-        match values.len() {
-            0 => f64::NAN,
-            length if length % 2 == 1 => values[middle],
-            _ => f64::midpoint(values[middle - 1], values[middle]),
-        }
+        common::median(self.runs_of(name).map(of))
     }
 }

@@ -8,10 +8,10 @@ use std::{
 use stack::Program;
 
 use crate::{
-    Result,
+    common::Result,
     peer::Peer,
     report::Run,
-    servers::{Proof, Servers},
+    servers::{Filled, Proof},
 };
 
 const TURN: Duration = Duration::from_millis(10);
@@ -21,20 +21,20 @@ const QUIET: Duration = Duration::from_millis(500);
 const STALL_MAX: Duration = Duration::from_secs(60);
 
 /// Starts it on an empty table as a new consumer group, and checks the table in the end.
-pub(crate) fn measure(servers: &Servers, peer: &Peer, round: u64, number: usize) -> Result<Run> {
-    servers.create_table()?;
-    let command = peer.command(servers, &format!("peers-{}-{number}", peer.name))?;
-    let postgres_before = servers.postgres.cpu_seconds();
+pub(crate) fn measure(filled: &Filled, peer: &Peer, round: u64, number: usize) -> Result<Run> {
+    filled.servers.create_table("")?;
+    let command = peer.command(&filled.servers, &format!("peers-{}-{number}", peer.name))?;
+    let postgres_before = filled.servers.postgres.cpu_seconds();
     let started = Instant::now();
     let program = Program::start(peer.name, command)?;
-    let watched = watch(servers, &program, peer.limit)?;
+    let watched = watch(filled, &program, peer.limit)?;
     let cpu_seconds = program.cpu_seconds();
     let postgres_cpu_seconds = watched.postgres_cpu_seconds - postgres_before;
     let peak_rss_mb = program.peak_memory_bytes()? as f64 / 1e6;
     program.kill()?;
 
-    let proof = servers.prove()?;
-    let lost = lost(servers, peer, &watched, &proof)?;
+    let proof = filled.prove()?;
+    let lost = lost(filled, peer, &watched, &proof)?;
     let rows = proof.rows as f64;
     Ok(Run {
         name: peer.name,
@@ -53,11 +53,11 @@ pub(crate) fn measure(servers: &Servers, peer: &Peer, round: u64, number: usize)
 }
 
 /// Rows that should be there and are not; nobody knows how many of one that was stopped.
-fn lost(servers: &Servers, peer: &Peer, watched: &Watched, proof: &Proof) -> Result<u64> {
+fn lost(filled: &Filled, peer: &Peer, watched: &Watched, proof: &Proof) -> Result<u64> {
     if watched.is_stopped {
         return Ok(0);
     }
-    let lost = servers.expected_rows().saturating_sub(proof.rows - proof.duplicated);
+    let lost = filled.expected_rows().saturating_sub(proof.rows - proof.duplicated);
     if lost == 0 && proof.duplicated == 0 && !proof.is_sum_right {
         return Err(format!("{}: the amounts are not those that the ledger has", peer.name).into());
     }
@@ -91,7 +91,7 @@ impl Watched {
 }
 
 /// Watches the table until all rows are there, nothing more comes, or the limit is over.
-fn watch(servers: &Servers, program: &Program, limit: Duration) -> Result<Watched> {
+fn watch(filled: &Filled, program: &Program, limit: Duration) -> Result<Watched> {
     let started = Instant::now();
     let mut sights: Option<(Sight, Sight)> = None;
     let mut quiet_since = started;
@@ -99,7 +99,7 @@ fn watch(servers: &Servers, program: &Program, limit: Duration) -> Result<Watche
         if let Some(status) = program.exit_status() {
             return Err(format!("it ended with {status}:\n{}", program.log_tail()).into());
         }
-        let sight = Sight { bytes: servers.table_bytes()?, at: Instant::now() };
+        let sight = Sight { bytes: filled.table_bytes()?, at: Instant::now() };
         let (first, last) = match sights {
             None if sight.bytes == 0 && started.elapsed() < STALL_MAX => {
                 thread::sleep(TURN);
@@ -116,8 +116,8 @@ fn watch(servers: &Servers, program: &Program, limit: Duration) -> Result<Watche
         if last.at == sight.at {
             quiet_since = sight.at;
         } else if quiet_since.elapsed() > QUIET {
-            let postgres_cpu_seconds = servers.postgres.cpu_seconds();
-            let is_complete = servers.rows()? >= servers.expected_rows();
+            let postgres_cpu_seconds = filled.servers.postgres.cpu_seconds();
+            let is_complete = filled.rows()? >= filled.expected_rows();
             if is_complete || last.at.elapsed() > STALL_MAX {
                 return Ok(Watched { first, last, postgres_cpu_seconds, is_stopped: false });
             }
@@ -125,7 +125,7 @@ fn watch(servers: &Servers, program: &Program, limit: Duration) -> Result<Watche
         }
         if first.at.elapsed() > limit {
             let last = Sight { at: sight.at, ..last };
-            let postgres_cpu_seconds = servers.postgres.cpu_seconds();
+            let postgres_cpu_seconds = filled.servers.postgres.cpu_seconds();
             return Ok(Watched { first, last, postgres_cpu_seconds, is_stopped: true });
         }
         thread::sleep(TURN);

@@ -6,6 +6,7 @@ use std::time::Duration;
 use clap::Parser;
 use jiff::{SignedDuration, Timestamp};
 
+use crate::fields::Fields;
 use crate::load::Load;
 use crate::partition::HotPartition;
 use crate::profile::{Clock, Key, Profile};
@@ -45,6 +46,9 @@ pub struct Arguments {
     /// Pad `note` until a record has about so many bytes (about 190 without padding)
     #[arg(long, value_name = "BYTES")]
     size: Option<usize>,
+    /// Which fields a record has
+    #[arg(long, value_enum, default_value_t = Fields::Order)]
+    fields: Fields,
     /// What a record's key is; tombstones always have the order id
     #[arg(long, value_enum, default_value_t = Key::Customer)]
     key: Key,
@@ -131,6 +135,7 @@ impl Arguments {
             late: self.late,
             late_by_ms: self.late_by.as_millis() as u64,
             size_bytes: self.size,
+            fields: self.fields,
             clock: if self.now { Clock::Now } else { Clock::Fixed { start_ms, step_us } },
         }
     }

@@ -1,5 +1,6 @@
 //! What the records look like: everything that, with the seed, decides their bytes.
 
+use crate::fields::Fields;
 use crate::partition::HotPartition;
 
 /// What a record's key is.
@@ -44,6 +45,7 @@ pub struct Profile {
     pub late_by_ms: u64,
     /// Record size that `note` is padded to; `None` leaves notes as they are.
     pub size_bytes: Option<usize>,
+    pub fields: Fields,
     pub clock: Clock,
 }
 
@@ -64,6 +66,7 @@ impl Default for Profile {
             late: 0.0,
             late_by_ms: 7_200_000,
             size_bytes: None,
+            fields: Fields::Order,
             // 2026-01-01T00:00:00Z, then a thousand orders a second.
             clock: Clock::Fixed { start_ms: 1_767_225_600_000, step_us: 1000 },
         }

@@ -21,6 +21,8 @@ pub(crate) enum Stream {
     Lateness = 5,
     /// Whether a key belongs to the hot partition.
     Heat = 6,
+    /// The order of the fields, or the fields that an order does not have.
+    Fields = 7,
 }
 
 /// 64 well mixed bits for this seed, stream and index.

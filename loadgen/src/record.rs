@@ -1,5 +1,6 @@
 //! Renders events into bytes: JSON by hand, into buffers that are reused.
 
+use crate::fields::{self, Fields};
 use crate::instant::InstantText;
 use crate::orders::{Content, Event, Order, poison_id};
 use crate::poison::Poison;
@@ -91,9 +92,11 @@ pub struct Renderer {
     seed: u64,
     start_id: i64,
     size_bytes: Option<usize>,
+    fields: Fields,
     popularity: Popularity,
     instant: InstantText,
     padding: Vec<u8>,
+    scratch: Vec<u8>,
 }
 
 impl Renderer {
@@ -102,9 +105,11 @@ impl Renderer {
             seed: profile.seed,
             start_id: profile.start_id,
             size_bytes: profile.size_bytes,
+            fields: profile.fields,
             popularity: Popularity::new(profile.customers, profile.key_skew),
             instant: InstantText::new(),
             padding: profile.size_bytes.map_or_else(Vec::new, |_| padding(profile.seed)),
+            scratch: Vec::new(),
         }
     }
 
@@ -132,6 +137,12 @@ impl Renderer {
         self.up_to_note(order.created_ms, &columns, out);
         self.note(columns.note, order.number, out);
         out.push(b'}');
+        let draw = bits(self.seed, Stream::Fields, order.number);
+        match self.fields {
+            Fields::Order => {}
+            Fields::Shuffled => fields::shuffle(out, &mut self.scratch, draw),
+            Fields::Wide => fields::widen(out, draw, order.created_ms, &mut self.instant),
+        }
     }
 
     /// An order in all but the one thing that is wrong.

@@ -3,7 +3,9 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use loadgen::{Counts, HotPartition, Key, Ledger, Orders, Profile, Record, Renderer, dry_run};
+use loadgen::{
+    Counts, Fields, HotPartition, Key, Ledger, Orders, Profile, Record, Renderer, dry_run,
+};
 use serde_json::Value;
 
 const FIELDS: [&str; 9] = [
@@ -322,4 +324,34 @@ fn a_thread_that_skips_the_partitions_of_others_renders_its_own_alike() {
         assert_eq!(record.key(), expected.key.as_deref());
     }
     assert_eq!(counts.tally(), ledger(&profile, 10_000).partitions[5].tally);
+}
+
+#[test]
+fn shuffled_fields_are_those_of_the_order_in_any_order() {
+    let shuffled = Profile { fields: Fields::Shuffled, ..mixed() };
+    let mut begun_by: BTreeMap<Vec<u8>, u64> = BTreeMap::new();
+    for (plain, shuffled) in produce(&mixed(), 5_000).into_iter().zip(produce(&shuffled, 5_000)) {
+        assert_eq!((&plain.key, plain.partition), (&shuffled.key, shuffled.partition));
+        let (Some(plain), Some(shuffled)) = (plain.value, shuffled.value) else { continue };
+        let Some(row) = row(&plain) else { continue };
+        assert_eq!(serde_json::from_slice::<Value>(&shuffled).unwrap(), row);
+        assert_eq!(shuffled.len(), plain.len());
+        *begun_by.entry(shuffled[..6].to_vec()).or_default() += 1;
+    }
+    assert_eq!(begun_by.len(), FIELDS.len(), "{begun_by:?}");
+    assert!(begun_by.values().all(|count| *count > 100), "{begun_by:?}");
+}
+
+#[test]
+fn wide_records_have_40_fields_and_the_nine_of_the_order_first() {
+    let wide = Profile { fields: Fields::Wide, ..Profile::default() };
+    for (plain, wide) in produce(&Profile::default(), 1_000).into_iter().zip(produce(&wide, 1_000))
+    {
+        let (plain, wide) = (plain.value.unwrap(), wide.value.unwrap());
+        assert_eq!(wide[..plain.len() - 1], plain[..plain.len() - 1]);
+        let row: Value = serde_json::from_slice(&wide).unwrap();
+        assert_eq!(row.as_object().unwrap().len(), 40);
+        let (products, items) = (row["product_ids"].as_array(), row["items"].as_array());
+        assert_eq!(products.unwrap().len(), items.unwrap().len());
+    }
 }
