@@ -1,36 +1,26 @@
-//! One write set, one transaction: BEGIN, COPY, dead letters, checkpoints, COMMIT.
+//! The writer of one thread: a write set becomes durable, or it is known why not.
 //!
-//! Rests on these facts of Postgres and of the driver:
-//! - A COPY on its own commits at Sync, after CommandComplete: the driver would report success for
-//!   rows that a deferred constraint still rolls back. So: an explicit transaction, always.
-//! - COMMIT in an aborted transaction answers ROLLBACK without an error, and the driver does not
-//!   look. So the statement before COMMIT is one that fails in an aborted transaction: the
-//!   check-and-set, or SELECT 1.
-//! - The row lock of the check-and-set is taken last: a process that freezes inside its COPY holds
-//!   no lock that the lane's next owner would wait for.
-//! - A future that was dropped does not unsend what it sent: past COMMIT, any failure is in doubt
-//!   and is resolved by reading the checkpoint under its lock, which waits for the old backend.
+//! Rests on this fact of the driver: a future that was dropped does not unsend what it sent. Past COMMIT,
+//! any failure is in doubt and is resolved by reading the checkpoint under its lock, which waits for
+//! the old backend.
 
 use std::{
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use bytes::Bytes;
 use tokio_postgres::{Row, types::ToSql};
 
 use super::{
-    Shared, catalog, checkpoint, connect,
-    merge::{Merge, Superseded},
-    partitions,
+    Shared, catalog, checkpoint, connect, partitions,
     session::Session,
     sqlstate::{Fault, PgError},
     table::PgTarget,
+    transaction::{End, transact},
 };
 use crate::{
-    batch::{Batch, Layout},
+    batch::Batch,
     error::{Error, ErrorKind},
-    failpoint::failpoint,
     lane::{Loss, Outcome},
     metrics,
     sink::{Flushed, Standing, TargetId, WriteError, Writer},
@@ -338,127 +328,6 @@ fn found(outcome: Option<Outcome>) -> &'static str {
     }
 }
 
-/// How far a transaction got.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum End {
-    #[default]
-    Open,
-    /// The check-and-set did not hit every lane.
-    Unmatched,
-    /// COMMIT was sent.
-    Committing,
-    /// COMMIT was answered.
-    Committed,
-}
-
-async fn transact(
-    session: &mut Session,
-    target: &PgTarget,
-    batches: &mut [&mut Flushed],
-    end: &mut End,
-    status: &SinkStatus,
-) -> Result<(), PgError> {
-    let mut clock = StepClock { status, since: Instant::now() };
-    // What is known already does not keep a transaction open while Kafka takes its time.
-    session.send_dead_letters(target, batches).await?;
-    session.prepare_stage(target).await?;
-    session.begin(target, "").await?;
-    failpoint!("transaction.begun");
-    let layouts = layouts(batches);
-    let deletes = layouts.contains(&Layout::DELETE);
-    let superseded = match &target.merge {
-        Some(merge) => merge.superseded(batches.iter().map(|flushed| &flushed.batch)),
-        None => Superseded::default(),
-    };
-    let unique = target.merge.as_ref().is_some_and(Merge::makes_unique);
-    for (number, flushed) in batches.iter_mut().enumerate() {
-        flushed.batch.coalesced = superseded.in_batch(number);
-    }
-    for layout in layouts {
-        let copied = copy_layout(session, target, layout, batches, &superseded).await;
-        clock.step(Stage::Copy);
-        copied?;
-    }
-    failpoint!("copy.done");
-    let merged = session.merge(target, deletes, unique).await;
-    clock.step(Stage::Copy);
-    merged?;
-    failpoint!("merge.done");
-    finish(session, target, batches, end, &mut clock).await
-}
-
-/// The end of every transaction: dead letters, checkpoints, COMMIT.
-pub(super) async fn finish(
-    session: &mut Session,
-    target: &PgTarget,
-    batches: &mut [&mut Flushed],
-    end: &mut End,
-    clock: &mut StepClock<'_>,
-) -> Result<(), PgError> {
-    session.dead_letters(target, batches).await?;
-    failpoint!("dead_letters.written");
-    let advanced = session.advance(target, batches).await?;
-    clock.step(Stage::Checkpoint);
-    if !advanced {
-        *end = End::Unmatched;
-        return Ok(());
-    }
-    failpoint!("checkpoint.moved");
-    *end = End::Committing;
-    let committed = session.execute("COMMIT").await;
-    clock.step(Stage::Commit);
-    committed?;
-    *end = End::Committed;
-    failpoint!("commit.answered");
-    Ok(())
-}
-
-/// The layouts that occur.
-fn layouts(batches: &[&mut Flushed]) -> Vec<Layout> {
-    let mut layouts: Vec<Layout> = Vec::new();
-    let segments = batches.iter().flat_map(|flushed| &flushed.batch.segments);
-    for segment in segments.filter(|segment| segment.rows > 0) {
-        if !layouts.contains(&segment.layout) {
-            layouts.push(segment.layout);
-        }
-    }
-    layouts
-}
-
-/// Copies the rows of one layout of all batches, but those that others stand for. The driver wants to own what it sends, so the
-/// buffers are lent to it and taken back afterwards.
-async fn copy_layout(
-    session: &mut Session,
-    target: &PgTarget,
-    layout: Layout,
-    batches: &mut [&mut Flushed],
-    superseded: &Superseded,
-) -> Result<(), PgError> {
-    let mut lent: Vec<(usize, usize, Bytes)> = Vec::new();
-    let mut expected = 0;
-    for (b, flushed) in batches.iter_mut().enumerate() {
-        for (s, segment) in flushed.batch.segments.iter_mut().enumerate() {
-            if segment.rows > 0 && segment.layout == layout {
-                expected += u64::from(segment.rows);
-                lent.push((b, s, Bytes::from(std::mem::take(&mut segment.bytes))));
-            }
-        }
-    }
-    let mut rest: Vec<Bytes> = Vec::with_capacity(lent.len());
-    for (b, s, bytes) in &lent {
-        let (ranges, left_out) = superseded.rest_of(*b, *s, bytes.len());
-        rest.extend(ranges.into_iter().map(|range| bytes.slice(range)));
-        expected -= left_out;
-    }
-    let copied = session.copy(target, layout, &rest, expected).await;
-    drop(rest);
-    for (b, s, bytes) in lent {
-        // No copy where the driver has let go of it.
-        batches[b].batch.segments[s].bytes = Vec::from(bytes);
-    }
-    copied
-}
-
 /// Runs to the end, with a beat now and then: every wait inside has a deadline of its own.
 async fn while_beating<T>(heart: &Heart, future: impl Future<Output = T>) -> T {
     let mut future = std::pin::pin!(future);
@@ -467,20 +336,6 @@ async fn while_beating<T>(heart: &Heart, future: impl Future<Output = T>) -> T {
         if let Ok(output) = tokio::time::timeout(BEAT_INTERVAL, &mut future).await {
             return output;
         }
-    }
-}
-
-/// Adds the time since the last step to a stage.
-pub(super) struct StepClock<'a> {
-    pub(super) status: &'a SinkStatus,
-    pub(super) since: Instant,
-}
-
-impl StepClock<'_> {
-    pub(super) fn step(&mut self, stage: Stage) {
-        let now = Instant::now();
-        self.status.clock.add(stage, now - self.since);
-        self.since = now;
     }
 }
 

@@ -20,6 +20,7 @@ mod session;
 pub mod sqlstate;
 mod table;
 mod tend;
+mod transaction;
 mod type_tree;
 
 use std::{

@@ -14,11 +14,12 @@ use bytes::BytesMut;
 
 use super::{
     encode::rows,
-    flush::{End, PostgresWriter, StepClock, finish},
+    flush::PostgresWriter,
     merge,
     session::Session,
     sqlstate::{Fault, PgError},
     table::PgTarget,
+    transaction::{End, StepClock, finish},
 };
 use crate::{
     batch::{Batch, Layout, Segment},
