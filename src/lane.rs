@@ -3,7 +3,7 @@
 //! [`Lane`] is what the threads share of it: the partition thread that fills batches, the writer
 //! that makes them durable, the source that commits the frontier, and whoever reads the status.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, sync::Arc, time::Instant};
 
 use crate::{
     batch::Batch,
@@ -83,6 +83,8 @@ pub struct Acknowledgement {
     pub index: usize,
     /// What became of the batch.
     pub outcome: Outcome,
+    /// When that was known.
+    pub at: Instant,
     /// The batch itself.
     pub batch: Batch,
 }
@@ -231,8 +233,8 @@ impl Lane {
             Outcome::Lost(loss) => self.lose(loss),
             Outcome::Stale | Outcome::Discarded => {}
         }
+        let (index, at) = (self.index, Instant::now());
         // The partition thread may be gone: then nobody waits for the answer.
-        let _ =
-            self.acknowledgements.try_send(Acknowledgement { index: self.index, outcome, batch });
+        let _ = self.acknowledgements.try_send(Acknowledgement { index, outcome, at, batch });
     }
 }

@@ -85,10 +85,12 @@ impl LaneFeed {
         Ok(())
     }
 
-    /// The batch that was on its way is durable.
-    pub(crate) fn arrive(&mut self) {
+    /// The batch that was on its way is durable since `at`: a thread that waited for records hears of it
+    /// late.
+    pub(crate) fn arrive(&mut self, at: Instant) {
         self.frontier.arrive();
-        self.took = self.departed_at.take().map_or(self.took, |at| at.elapsed());
+        let departed_at = self.departed_at.take();
+        self.took = departed_at.map_or(self.took, |from| at.saturating_duration_since(from));
     }
 
     /// Takes one record in, as a row or as a dead letter; or gives what its target would have to

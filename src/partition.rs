@@ -317,7 +317,7 @@ impl Partition {
     fn settle(&mut self, acknowledgement: Acknowledgement) {
         let feed = &mut self.lanes[acknowledgement.index];
         if acknowledgement.outcome == Outcome::Durable {
-            feed.arrive();
+            feed.arrive(acknowledgement.at);
             // With those that the sink has refused.
             let Batch { records, dead_letters: letters, .. } = &acknowledgement.batch;
             if let Err(tripped) = feed.breaker.add(*records, letters.len() as u64) {
