@@ -4,7 +4,7 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::producer::{BaseProducer, Producer as _};
 use regex::Regex;
 
 use crate::{shutdown::Shutdown, watchdog::Heart};
@@ -15,7 +15,7 @@ const ASK_MAX: Duration = Duration::from_secs(5);
 
 pub(super) struct Discovery {
     pub(super) source: String,
-    pub(super) consumer: BaseConsumer,
+    pub(super) inquirer: BaseProducer,
     pub(super) patterns: Vec<Regex>,
     /// Topics that are read, or told already.
     pub(super) known: BTreeSet<String>,
@@ -37,7 +37,7 @@ impl Discovery {
 
     fn look(&mut self) {
         // No answer is the lag thread's to tell.
-        let Ok(metadata) = self.consumer.client().fetch_metadata(None, ASK_MAX) else { return };
+        let Ok(metadata) = self.inquirer.client().fetch_metadata(None, ASK_MAX) else { return };
         for topic in metadata.topics().iter().map(|topic| topic.name()) {
             let matches = self.patterns.iter().any(|pattern| pattern.is_match(topic));
             if matches && !topic.starts_with("__") && self.known.insert(topic.to_owned()) {

@@ -33,6 +33,7 @@ use rdkafka::{
     consumer::{BaseConsumer, Consumer as _},
     error::KafkaError,
     metadata::Metadata,
+    producer::{BaseProducer, Producer as _},
     types::RDKafkaErrorCode,
 };
 use regex::Regex;
@@ -98,12 +99,11 @@ impl KafkaSource {
     }
 
     /// What the cluster has; waits for brokers that do not answer.
-    fn metadata(&self, consumer: &BaseConsumer) -> Result<Metadata, Error> {
+    fn metadata(&self, inquirer: &BaseProducer) -> Result<Metadata, Error> {
         let deadline = Instant::now() + self.patience;
         loop {
-            let metadata =
-                consumer.client().fetch_metadata(None, ASK_MAX.min(Duration::from_secs(5)));
-            match metadata {
+            let asked = inquirer.client().fetch_metadata(None, ASK_MAX.min(Duration::from_secs(5)));
+            match asked {
                 Ok(metadata) => return Ok(metadata),
                 Err(error) if Instant::now() < deadline => {
                     tracing::warn!(
@@ -133,10 +133,10 @@ impl KafkaSource {
     /// Numbers of partitions of the topics, in order.
     fn partition_counts(
         &self,
-        consumer: &BaseConsumer,
+        inquirer: &BaseProducer,
         topics: &[String],
     ) -> Result<Vec<usize>, Error> {
-        let metadata = self.metadata(consumer)?;
+        let metadata = self.metadata(inquirer)?;
         let known: Vec<&str> = metadata.topics().iter().map(|topic| topic.name()).collect();
         topics
             .iter()
@@ -159,8 +159,17 @@ impl KafkaSource {
             .collect()
     }
 
-    /// A consumer outside the group, for questions and samples.
-    fn plain_consumer(&self) -> Result<BaseConsumer, Error> {
+    /// A client for questions about the cluster. A producer, as that belongs to no group: to end, a
+    /// consumer may wait a second for an answer about its coordinator.
+    fn inquirer(&self) -> Result<BaseProducer, Error> {
+        let mut config = client::base_config(&self.config);
+        // Properties of consumers are warned of.
+        config.set("log_level", "3");
+        config.create().map_err(|error| self.misconfigured(&error))
+    }
+
+    /// A consumer outside the group, for samples.
+    fn sampler(&self) -> Result<BaseConsumer, Error> {
         let mut config = client::base_config(&self.config);
         config.set("enable.auto.commit", "false").set("auto.offset.reset", "earliest");
         config.remove("group.instance.id");
@@ -171,7 +180,7 @@ impl KafkaSource {
     fn start_discovery(&self, topics: &[String], context: &Context) -> Result<(), Error> {
         let discovery = Discovery {
             source: self.name.clone(),
-            consumer: self.plain_consumer()?,
+            inquirer: self.inquirer()?,
             patterns: self.patterns.clone(),
             known: topics.iter().chain(&self.ours).cloned().collect(),
             shutdown: context.shutdown.clone(),
@@ -202,13 +211,13 @@ impl KafkaSource {
     /// # Errors
     /// When the brokers do not answer or a topic is not there.
     pub fn check(&self, topics: &[String]) -> Result<Vec<usize>, Error> {
-        self.partition_counts(&self.plain_consumer()?, topics)
+        self.partition_counts(&self.inquirer()?, topics)
     }
 }
 
 impl Source for KafkaSource {
     fn topics(&self) -> Result<Vec<String>, Error> {
-        let metadata = self.metadata(&self.plain_consumer()?)?;
+        let metadata = self.metadata(&self.inquirer()?)?;
         Ok(metadata.topics().iter().map(|topic| topic.name().to_owned()).collect())
     }
 
@@ -219,8 +228,8 @@ impl Source for KafkaSource {
         wait: Duration,
         visit: &mut dyn FnMut(&Record<'_>) -> bool,
     ) -> Result<(), Error> {
-        let consumer = self.plain_consumer()?;
-        let counts = self.partition_counts(&consumer, topics)?;
+        let counts = self.partition_counts(&self.inquirer()?, topics)?;
+        let consumer = self.sampler()?;
         let mut list = TopicPartitionList::new();
         for (topic, partitions) in topics.iter().zip(counts) {
             for partition in 0..partitions as i32 {
@@ -274,20 +283,23 @@ impl Source for KafkaSource {
         context: Context,
     ) -> Result<JoinHandle<()>, Error> {
         let topics: Vec<String> = routes.iter().flat_map(|route| route.topics.clone()).collect();
-        let counts = self.partition_counts(&self.plain_consumer()?, &topics)?;
+        let inquirer = self.inquirer()?;
+        let counts = self.partition_counts(&inquirer, &topics)?;
+        // Part of the checkpoints' names: without it the lanes would find other ones. A client that has
+        // seen metadata knows it; one that has just been made may wait a second for its next look.
+        let cluster_id = inquirer.client().fetch_cluster_id(ASK_MAX).ok_or_else(|| {
+            Error::unavailable(format!(
+                "source {}: the brokers at {} do not tell the id of their cluster",
+                self.name, self.config.brokers
+            ))
+        })?;
+        drop(inquirer);
         // This member may end up with all partitions.
         let fetch_bytes = self.memory.fetch_bytes(counts.iter().sum());
         let config = client::group_config(&self.config, fetch_bytes);
         let consumer: BaseConsumer<Client> = config
             .create_with_context(Client::new(&self.name))
             .map_err(|error| self.misconfigured(&error))?;
-        // Part of the checkpoints' names: without it the lanes would find other ones.
-        let cluster_id = consumer.client().fetch_cluster_id(ASK_MAX).ok_or_else(|| {
-            Error::unavailable(format!(
-                "source {}: the brokers at {} do not tell the id of their cluster",
-                self.name, self.config.brokers
-            ))
-        })?;
         let group = Arc::new(Group { name: self.config.group.clone(), cluster_id });
         if !self.patterns.is_empty() {
             self.start_discovery(&topics, &context)?;
