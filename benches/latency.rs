@@ -18,8 +18,10 @@ const TOPIC: &str = "orders";
 const GROUP: &str = "latency";
 const PARTITIONS: u32 = 6;
 /// Records a second; the last ones are more than two cores can do beside the producer.
-const RATES: [u64; 10] =
-    [1_000, 5_000, 10_000, 25_000, 50_000, 100_000, 150_000, 200_000, 300_000, 400_000];
+const RATES: [u64; 12] = [
+    1_000, 5_000, 10_000, 25_000, 50_000, 100_000, 150_000, 200_000, 300_000, 400_000, 500_000,
+    600_000,
+];
 /// The beginning of a step, which is not counted.
 const SETTLING: Duration = Duration::from_secs(3);
 /// A step whose records wait longer than this is beyond saturation.
