@@ -7,9 +7,10 @@ use std::{fmt, sync::Arc, time::Instant};
 
 use crate::{
     batch::Batch,
+    mailbox::Sender,
     sink::Group,
     sync::{
-        Mutex, PoisonError, Sender,
+        Mutex, PoisonError,
         atomic::{AtomicI64, AtomicU8, Ordering::Acquire, Ordering::Relaxed, Ordering::Release},
     },
 };
@@ -235,6 +236,6 @@ impl Lane {
         }
         let (index, at) = (self.index, Instant::now());
         // The partition thread may be gone: then nobody waits for the answer.
-        let _ = self.acknowledgements.try_send(Acknowledgement { index, outcome, at, batch });
+        self.acknowledgements.send(Acknowledgement { index, outcome, at, batch });
     }
 }

@@ -34,6 +34,7 @@ mod intake;
 pub mod lane;
 mod lane_feed;
 pub mod latency;
+mod mailbox;
 pub mod memory;
 pub mod metrics;
 mod original;

@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, SendTimeoutError};
+use crossbeam_channel::SendTimeoutError;
 
 use crate::{
     batch::{Batch, BatchPolicy, Trigger},
@@ -17,6 +17,7 @@ use crate::{
     intake::Decoder,
     lane::{Acknowledgement, Lane, Outcome},
     lane_feed::LaneFeed,
+    mailbox::Receiver,
     memory::Memory,
     metrics,
     record::Record,
@@ -161,7 +162,7 @@ impl Partition {
     pub(crate) fn tick(&mut self, heart: &Heart) {
         heart.beat();
         self.policy.bytes = self.memory.batch_bytes();
-        while let Ok(acknowledgement) = self.acknowledgements.try_recv() {
+        while let Some(acknowledgement) = self.acknowledgements.try_recv() {
             self.settle(acknowledgement);
         }
         self.encode_stale(heart);
@@ -287,7 +288,7 @@ impl Partition {
         deadline: Option<Instant>,
         heart: &Heart,
     ) -> bool {
-        while let Ok(acknowledgement) = self.acknowledgements.try_recv() {
+        while let Some(acknowledgement) = self.acknowledgements.try_recv() {
             self.settle(acknowledgement);
         }
         self.encode_stale(heart);
@@ -300,13 +301,9 @@ impl Partition {
             if given_up || self.lanes[index].lane.is_closed() {
                 break;
             }
-            match self.acknowledgements.recv_timeout(WAIT_MAX) {
-                Ok(acknowledgement) => {
-                    self.settle(acknowledgement);
-                    self.encode_stale(heart);
-                }
-                Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => break,
+            if let Some(acknowledgement) = self.acknowledgements.recv_timeout(WAIT_MAX) {
+                self.settle(acknowledgement);
+                self.encode_stale(heart);
             }
             heart.beat();
         }
@@ -362,6 +359,7 @@ mod tests {
         config::FormatKind,
         intake::Intake,
         lane::LaneKey,
+        mailbox::mailbox,
         rejection::Reason,
         sink::{Group, null::NullSink},
         watchdog::Watchdog,
@@ -371,12 +369,12 @@ mod tests {
         partition: Partition,
         lanes: Vec<Arc<Lane>>,
         stop: Arc<Stop>,
-        queue: Receiver<Flushed>,
+        queue: crossbeam_channel::Receiver<Flushed>,
     }
 
     /// One lane for each position; batches close at two rows.
     fn fixture(positions: &[i64], queue_capacity: usize) -> Fixture {
-        let (sender, acknowledgements) = crossbeam_channel::bounded(positions.len());
+        let (sender, acknowledgements) = mailbox();
         let (queue_sender, queue) = crossbeam_channel::bounded(queue_capacity);
         let group = Arc::new(Group { name: "g".to_owned(), cluster_id: "c".to_owned() });
         let lane = |(index, position): (usize, &i64)| {

@@ -13,6 +13,7 @@ use crate::{
     intake::{Decoder, Intake},
     lane::{Claim, Lane, LaneKey},
     lane_feed::LaneFeed,
+    mailbox::mailbox,
     memory::Memory,
     partition::{Partition, PartitionParts},
     selector::Selector,
@@ -115,8 +116,7 @@ impl Route {
         starts: &[LaneStart],
         context: &Context,
     ) -> Result<OpenPartition, Error> {
-        // Each lane has at most one batch on its way, so the answers always fit.
-        let (sender, acknowledgements) = crossbeam_channel::bounded(self.targets.len());
+        let (sender, acknowledgements) = mailbox();
         let mut lanes = Vec::with_capacity(self.targets.len());
         let mut feeds = Vec::with_capacity(self.targets.len());
         let keys = self.lane_keys(topic, partition);

@@ -2,5 +2,3 @@
 //! with loom's types in this place, and runs them through every order in which threads can meet.
 
 pub(crate) use std::sync::{Condvar, Mutex, PoisonError, atomic};
-
-pub(crate) use crossbeam_channel::Sender;

@@ -33,7 +33,7 @@ pub struct PostgresSink {
     /// both mean TLS, with certificate and name verified as by libpq's `verify-full`; without one,
     /// `require` is refused and `prefer` means no TLS. Required.
     pub url: Secret,
-    /// How many connections write at a time. 1 to 64; default: 3.
+    /// How many connections write at a time. 1 to 64; default: 6.
     pub writers: usize,
     /// The certificates that the server's must lead to, as PEM. A
     /// relative path in the configuration file is relative to that file's folder. Default: none.
@@ -120,7 +120,7 @@ fn postgres(table: &mut Table<'_>, findings: &Findings) -> Option<PostgresSink> 
         findings.warn(format!("{} has no effect: the URL says sslmode=disable", entry.path));
     }
     let ca_file = ca_file.and_then(|entry| entry.path("the path of a PEM file"));
-    Some(PostgresSink { url: url?.0, writers: writers.unwrap_or(3), ca_file })
+    Some(PostgresSink { url: url?.0, writers: writers.unwrap_or(6), ca_file })
 }
 
 /// Parses a URL, and refuses a second `@`: `tokio_postgres` ends the password at the first, and would

@@ -8,6 +8,7 @@ use crate::{
     config::FormatKind,
     intake::Intake,
     lane::LaneKey,
+    mailbox::mailbox,
     rejection::{Reason, Rejection},
     row::{Row, Value},
     sink::{Adapted, Encoder, Group, Target, TargetId, Wish, WriteError},
@@ -95,9 +96,9 @@ impl Encoder for NumberEncoder {
 }
 
 /// A lane for each position, into the same column of one digit.
-fn partition(positions: &[i64]) -> (Partition, Receiver<Flushed>, Arc<Digits>) {
+fn partition(positions: &[i64]) -> (Partition, crossbeam_channel::Receiver<Flushed>, Arc<Digits>) {
     let column = Arc::new(Digits(Mutex::new(1)));
-    let (sender, acknowledgements) = crossbeam_channel::bounded(positions.len());
+    let (sender, acknowledgements) = mailbox();
     let (queue_sender, queue) = crossbeam_channel::bounded(8);
     let group = Arc::new(Group { name: "g".to_owned(), cluster_id: "c".to_owned() });
     let feed = |(index, position): (usize, &i64)| {

@@ -12,6 +12,7 @@ use crate::{
     config::FormatKind,
     intake::Intake,
     lane::{LaneKey, Loss},
+    mailbox::mailbox,
     rejection::{Reason, Rejection},
     row::Row,
     sink::{Encoder, Group, null::NullSink},
@@ -84,14 +85,14 @@ struct History {
     partition: Partition,
     lanes: Vec<Arc<Lane>>,
     accounts: Vec<Account>,
-    queue: Receiver<Flushed>,
+    queue: crossbeam_channel::Receiver<Flushed>,
     on_their_way: Vec<Option<Flushed>>,
     next: i64,
 }
 
 impl History {
     fn new(positions: &[i64]) -> Self {
-        let (sender, acknowledgements) = crossbeam_channel::bounded(positions.len());
+        let (sender, acknowledgements) = mailbox();
         let (queue_sender, queue) = crossbeam_channel::bounded(positions.len());
         let group = Arc::new(Group { name: "g".to_owned(), cluster_id: "c".to_owned() });
         let lane = |(index, position): (usize, &i64)| {

@@ -1,13 +1,14 @@
 //! A database with one checkpoint: what one transaction changes at once.
 
-use std::{ops::Range, sync::Arc};
+use std::{ops::Range, sync::Arc, time::Duration};
 
 use tidegate::sink::Group;
 
 use crate::{
     batch::Batch,
     lane::{Acknowledgement, Claim, Lane, LaneKey, Loss, Outcome},
-    sync::{Mutex, Sender},
+    mailbox::{Receiver, Sender},
+    sync::Mutex,
 };
 
 #[derive(Debug)]
@@ -48,6 +49,15 @@ impl Database {
         let contents = self.0.lock().unwrap();
         let times = |offset| contents.rows.iter().filter(|rows| rows.contains(&offset)).count();
         (0..end).map(times).collect()
+    }
+}
+
+/// Waits for ever: a message that never comes is a deadlock, which loom reports.
+pub(crate) fn receive<T>(from: &Receiver<T>) -> T {
+    loop {
+        if let Some(message) = from.recv_timeout(Duration::MAX) {
+            return message;
+        }
     }
 }
 

@@ -10,11 +10,11 @@ use tidegate::{batch::Trigger, frontier::Frontier};
 
 use crate::{
     batch::Batch,
-    database::{Database, batch, lane},
+    database::{Database, batch, lane, receive},
     explore,
     lane::{Acknowledgement, Lane, Outcome},
+    mailbox::{Receiver, Sender, mailbox},
     stop::Stop,
-    sync::{Receiver, Sender, bounded},
 };
 
 /// The partition thread, as far as it shares something.
@@ -31,12 +31,12 @@ impl Feed {
         let range = self.frontier.next()..end;
         self.lane.take_in((range.end - range.start) as u64);
         self.frontier.depart(range.clone()).unwrap();
-        self.queue.try_send(batch(range)).unwrap();
+        self.queue.send(batch(range));
     }
 
     fn wait_until_settled(&mut self) {
         while self.frontier.is_pending() {
-            if self.acknowledgements.recv().outcome == Outcome::Durable {
+            if receive(&self.acknowledgements).outcome == Outcome::Durable {
                 self.frontier.arrive();
             }
         }
@@ -47,14 +47,14 @@ pub(crate) fn drained_is_committed() {
     explore(|| {
         let database = Arc::new(Database::new());
         let (_, claim) = database.claim();
-        let (sender, acknowledgements) = bounded(1);
-        let (queue, batches) = bounded::<Batch>(1);
+        let (sender, acknowledgements) = mailbox();
+        let (queue, batches) = mailbox::<Batch>();
         let lane = Arc::new(lane(0, Some(claim), sender));
         let writer = thread::spawn({
             let (lane, database) = (Arc::clone(&lane), Arc::clone(&database));
             move || {
                 for _ in 0..2 {
-                    let batch = batches.recv();
+                    let batch = receive(&batches);
                     let outcome = database.write(&batch, lane.claim);
                     lane.settle(batch, outcome);
                 }

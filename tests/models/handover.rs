@@ -5,10 +5,10 @@ use std::sync::Arc;
 use loom::thread;
 
 use crate::{
-    database::{Database, batch, lane},
+    database::{Database, batch, lane, receive},
     explore,
     lane::{Claim, Lane, Loss, Outcome},
-    sync::bounded,
+    mailbox::mailbox,
 };
 
 const END: i64 = 5;
@@ -28,7 +28,7 @@ fn hand_over(
     claim: Option<Claim>,
     next: impl FnOnce(&Database, i64) -> (i64, Option<Claim>),
 ) {
-    let (acknowledgements, answers) = bounded(1);
+    let (acknowledgements, answers) = mailbox();
     let old = Arc::new(lane(0, claim, acknowledgements));
     old.take_in(3);
     let writer = thread::spawn({
@@ -40,13 +40,13 @@ fn hand_over(
     assert!(written.iter().all(|times| *times > 0), "committed, but not there");
     old.cancel();
     let (position, claim) = next(database, committed);
-    let (acknowledgements, _) = bounded(1);
+    let (acknowledgements, _) = mailbox();
     let new = lane(position, claim, acknowledgements);
     new.take_in((END - position) as u64);
     write(&new, database, END);
     assert_eq!(new.durable(), END);
     writer.join().unwrap();
-    let outcome = answers.recv().outcome;
+    let outcome = receive(&answers).outcome;
     assert_eq!(outcome == Outcome::Durable, old.durable() == 3);
     assert!(old.loss().is_none() || outcome == Outcome::Lost(Loss::Fenced));
     assert!(old.is_closed());

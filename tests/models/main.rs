@@ -18,6 +18,8 @@ mod sync;
 
 #[path = "../../src/lane.rs"]
 mod lane;
+#[path = "../../src/mailbox.rs"]
+mod mailbox;
 #[path = "../../src/memory.rs"]
 mod memory;
 #[path = "../../src/shutdown.rs"]

@@ -8,10 +8,10 @@ use loom::{
 };
 
 use crate::{
-    database::{batch, lane},
+    database::{batch, lane, receive},
     explore,
     lane::{Counts, Lane, Loss, Outcome},
-    sync::bounded,
+    mailbox::mailbox,
 };
 
 /// A sink that is ordered by nothing but what the lane orders.
@@ -22,7 +22,7 @@ struct Sink {
 
 impl Sink {
     fn new() -> Arc<Self> {
-        let (acknowledgements, _) = bounded(2);
+        let (acknowledgements, _) = mailbox();
         Arc::new(Self { lane: lane(0, None, acknowledgements), rows: AtomicI64::new(0) })
     }
 
@@ -78,7 +78,7 @@ pub(crate) fn least_of_two_lanes() {
 
 pub(crate) fn counts_balance() {
     explore(|| {
-        let (acknowledgements, _) = bounded(2);
+        let (acknowledgements, _) = mailbox();
         let lane = Arc::new(lane(0, None, acknowledgements));
         // The partition thread publishes before it hands over, and goes on meanwhile.
         lane.take_in(3);
@@ -111,7 +111,7 @@ fn assert_balance(counts: Counts) {
 /// Closed once, a lane stays closed, and for the reason that came first.
 pub(crate) fn closed_stays_closed() {
     explore(|| {
-        let (acknowledgements, answers) = bounded(1);
+        let (acknowledgements, answers) = mailbox();
         let lane = Arc::new(lane(0, None, acknowledgements));
         let writer = thread::spawn({
             let lane = Arc::clone(&lane);
@@ -128,7 +128,7 @@ pub(crate) fn closed_stays_closed() {
         assert!(reason.is_none() || lane.is_closed());
         writer.join().unwrap();
         poller.join().unwrap();
-        let outcome = answers.recv().outcome;
+        let outcome = receive(&answers).outcome;
         assert_eq!((outcome, lane.durable()), (Outcome::Lost(Loss::Fenced), 0));
         assert!(lane.is_closed());
         if was_closed {

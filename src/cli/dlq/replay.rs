@@ -23,6 +23,7 @@ use crate::{
     headers::{self, KeptHeaders},
     intake::{Decoder, Intake},
     lane::{Lane, LaneKey, Outcome},
+    mailbox::mailbox,
     record::{Headers, Record},
     registry::Away,
     rejection::Reason,
@@ -324,6 +325,6 @@ fn lane(letter: &Stored) -> Arc<Lane> {
     };
     let group = Group { name: entry.group.clone(), cluster_id: letter.cluster_id.clone() };
     // Nobody waits for an answer.
-    let (answers, _) = crossbeam_channel::bounded(1);
+    let (answers, _) = mailbox();
     Arc::new(Lane::new(key, Arc::new(group), None, 0, entry.offset, answers))
 }

@@ -118,7 +118,7 @@ fn what_is_left_out_has_its_default() {
     let Source::Kafka(shop) = &config.sources["shop"] else { panic!("a Kafka source") };
     assert_eq!((shop.group.as_str(), shop.start), ("tidegate-shop", Start::Earliest));
     let Sink::Postgres(serving) = &config.sinks["serving"] else { panic!("a Postgres sink") };
-    assert_eq!((serving.writers, &serving.ca_file), (3, &None));
+    assert_eq!((serving.writers, &serving.ca_file), (6, &None));
 }
 
 #[test]

@@ -40,6 +40,11 @@ fn broker_assigns(config: &Config) -> bool {
     config.properties.get("group.protocol").is_some_and(|protocol| protocol.expose() == "consumer")
 }
 
+/// What a fetch asks of a partition at least. A broker sends a record batch that is larger than that for
+/// one partition of a request alone; of all others it sends the beginning, which is thrown away. Java's
+/// producers fill batches of 16 KB unless told otherwise, librdkafka's up to 1 MB.
+const PARTITION_BYTES_MIN: usize = 64 << 10;
+
 /// What the consumer of the group needs; `fetch_bytes` for each partition.
 pub(super) fn group_config(config: &Config, fetch_bytes: usize) -> ClientConfig {
     let mut client = base_config(config);
@@ -64,6 +69,7 @@ pub(super) fn group_config(config: &Config, fetch_bytes: usize) -> ClientConfig 
     // Fetching goes on until both bounds are met; small messages cost more than their bytes.
     let messages = (fetch_bytes / SMALL_MESSAGE_BYTES).clamp(100, 20_000);
     default("queued.min.messages", &messages.to_string());
+    let partition_bytes = (fetch_bytes / 2).clamp(PARTITION_BYTES_MIN, 1 << 20);
     client
         .set("group.id", &config.group)
         .set("enable.auto.commit", "false")
@@ -71,7 +77,7 @@ pub(super) fn group_config(config: &Config, fetch_bytes: usize) -> ClientConfig 
         // Positions are always given as numbers; one that is not there is an error, never a reset.
         .set("auto.offset.reset", "error")
         .set("queued.max.messages.kbytes", (fetch_bytes / 1024).max(1).to_string())
-        .set("fetch.message.max.bytes", (fetch_bytes / 2).clamp(16 << 10, 1 << 20).to_string())
+        .set("fetch.message.max.bytes", partition_bytes.to_string())
         .set_log_level(RDKafkaLogLevel::Warning);
     // The response as a whole, for all partitions of a broker; never below one message batch.
     client.set("fetch.max.bytes", (8 << 20).to_string());
