@@ -7,10 +7,12 @@ mod init;
 mod plan;
 mod run;
 mod telemetry;
+mod trace;
 
 use std::{
     io::{self, Write as _},
     path::PathBuf,
+    time::Duration,
 };
 
 use clap::{Args, Parser, Subcommand, error::ErrorKind as ClapKind};
@@ -18,7 +20,11 @@ use clap::{Args, Parser, Subcommand, error::ErrorKind as ClapKind};
 use crate::{
     config::{Config, Environment},
     error::{Error, ErrorKind},
+    headers,
 };
+
+/// How long a command waits for an answer: long enough for a slow one, short enough to wait for.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Kafka into Postgres: fast, exactly once, and able to say where the time goes.
 #[derive(Debug, Parser)]
@@ -41,6 +47,9 @@ enum Command {
     Init(init::InitArgs),
     /// Look at the dead letters in the table, send them again, or drop them.
     Dlq(dlq::DlqArgs),
+    /// Say what became of one record: its bytes, and for each target the row that it becomes, whether it
+    /// is durable, and where.
+    Trace(trace::TraceArgs),
     /// Ask a running tidegate whether it is ready: for containers and supervisors.
     Healthcheck(healthcheck::HealthcheckArgs),
 }
@@ -84,6 +93,7 @@ pub fn run() -> Result<(), Error> {
         Command::Plan(arguments) => plan::run(&arguments),
         Command::Init(arguments) => init::run(&arguments),
         Command::Dlq(arguments) => dlq::run(&arguments),
+        Command::Trace(arguments) => trace::run(&arguments),
         Command::Healthcheck(arguments) => healthcheck::run(&arguments),
     }
 }
@@ -106,6 +116,15 @@ fn printable(text: &str) -> String {
         if c.is_control() { shown.extend(c.escape_default()) } else { shown.push(c) }
     }
     shown
+}
+
+/// A text as it is, anything else in hexadecimal digits.
+fn bytes(bytes: Option<&[u8]>) -> String {
+    match bytes.map(|bytes| (bytes, std::str::from_utf8(bytes))) {
+        None => "(none)".to_owned(),
+        Some((_, Ok(text))) if !text.contains('\0') => text.to_owned(),
+        Some((bytes, _)) => format!("\\x{}", headers::hex(bytes)),
+    }
 }
 
 #[cfg(test)]

@@ -15,10 +15,11 @@ use crossbeam_channel::{Receiver, RecvTimeoutError};
 
 use super::{
     Source,
+    kafka::Fetched,
     lines::{Blocks, lines},
 };
 use crate::{
-    batch::Trigger,
+    batch::{Original, Trigger},
     error::{Error, ErrorKind},
     lane::{LaneKey, Loss},
     record::Record,
@@ -73,6 +74,28 @@ impl NdjsonSource {
             None => "stdin".to_owned(),
         };
         Ok(Group { name: format!("tidegate-{}", self.name), cluster_id })
+    }
+
+    /// Reads one line.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub(crate) fn fetch(&self, partition: i32, line: i64) -> Result<Fetched, Error> {
+        let mut record = None;
+        let mut end = 0;
+        self.look(&[], 1, Duration::ZERO, &mut |found| {
+            end = found.offset + 1;
+            let is_it = found.offset == line && partition == found.partition;
+            // Empty lines count, but are no records.
+            if is_it && found.value.is_some_and(|text| !text.is_empty()) {
+                let mut bytes = Vec::new();
+                Original::keep(found, &mut bytes);
+                record = Some(bytes);
+            }
+            is_it
+        })?;
+        // The lines behind the one that was looked for are not counted.
+        Ok(Fetched { cluster_id: self.group()?.cluster_id, bounds: (0, end), record })
     }
 
     /// Where each target of the route begins. Standard input cannot be read twice, so it keeps no

@@ -33,3 +33,4 @@ mod rejections;
 mod staged;
 mod support;
 mod tables;
+mod trace;

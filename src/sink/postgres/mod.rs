@@ -20,6 +20,7 @@ mod session;
 pub mod sqlstate;
 mod table;
 mod tend;
+pub(crate) mod trace;
 mod transaction;
 mod type_tree;
 

@@ -14,6 +14,7 @@ mod mend;
 mod message;
 mod native;
 mod offsets;
+mod one;
 mod partition;
 mod poller;
 mod position;
@@ -39,6 +40,7 @@ use rdkafka::{
 use regex::Regex;
 
 pub use self::dead_letters::DeadLetterTopic;
+pub(crate) use self::one::Fetched;
 use self::{client::Client, discovery::Discovery, message::Message, poller::Poller};
 use super::Source;
 use crate::{
