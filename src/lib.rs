@@ -23,6 +23,7 @@ pub mod cli;
 pub mod config;
 mod dead_letter;
 pub mod detect;
+mod digest;
 pub mod engine;
 pub mod error;
 mod failpoint;

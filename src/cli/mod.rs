@@ -1,10 +1,14 @@
 //! The command line: one file a command, or a folder for one that has several.
 
 mod check;
+mod chosen;
 mod dlq;
 mod healthcheck;
 mod init;
+mod load;
 mod plan;
+mod process;
+mod progress;
 mod run;
 mod telemetry;
 mod trace;
@@ -45,6 +49,9 @@ enum Command {
     Plan(plan::PlanArgs),
     /// Look at a topic's records and print the table and the configuration that fit them.
     Init(init::InitArgs),
+    /// Load files of records through a route, each line once: what was interrupted goes on, and what was
+    /// loaded is not loaded again.
+    Load(load::LoadArgs),
     /// Look at the dead letters in the table, send them again, or drop them.
     Dlq(dlq::DlqArgs),
     /// Say what became of one record: its bytes, and for each target the row that it becomes, whether it
@@ -92,6 +99,7 @@ pub fn run() -> Result<(), Error> {
         Command::Check(arguments) => check::run(&arguments),
         Command::Plan(arguments) => plan::run(&arguments),
         Command::Init(arguments) => init::run(&arguments),
+        Command::Load(arguments) => load::run(&arguments),
         Command::Dlq(arguments) => dlq::run(&arguments),
         Command::Trace(arguments) => trace::run(&arguments),
         Command::Healthcheck(arguments) => healthcheck::run(&arguments),

@@ -20,6 +20,7 @@ mod formats;
 mod gaps;
 mod growth;
 mod ingest;
+mod load;
 mod mapping;
 mod membership;
 mod merge_models;
