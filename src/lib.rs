@@ -38,6 +38,7 @@ pub mod latency;
 pub mod memory;
 pub mod metrics;
 mod original;
+mod pace;
 mod partition;
 pub mod record;
 pub mod registry;

@@ -9,6 +9,7 @@ mod load;
 mod plan;
 mod process;
 mod progress;
+mod replay;
 mod run;
 mod telemetry;
 mod trace;
@@ -52,6 +53,9 @@ enum Command {
     /// Load files of records through a route, each line once: what was interrupted goes on, and what was
     /// loaded is not loaded again.
     Load(load::LoadArgs),
+    /// Read a route's history again, with the configuration of now, into a new table beside the live one;
+    /// and let it take its place.
+    Replay(replay::ReplayArgs),
     /// Look at the dead letters in the table, send them again, or drop them.
     Dlq(dlq::DlqArgs),
     /// Say what became of one record: its bytes, and for each target the row that it becomes, whether it
@@ -100,6 +104,7 @@ pub fn run() -> Result<(), Error> {
         Command::Plan(arguments) => plan::run(&arguments),
         Command::Init(arguments) => init::run(&arguments),
         Command::Load(arguments) => load::run(&arguments),
+        Command::Replay(arguments) => replay::run(&arguments),
         Command::Dlq(arguments) => dlq::run(&arguments),
         Command::Trace(arguments) => trace::run(&arguments),
         Command::Healthcheck(arguments) => healthcheck::run(&arguments),

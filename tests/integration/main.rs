@@ -31,6 +31,7 @@ mod positions;
 mod readback;
 mod rebalance;
 mod rejections;
+mod replay;
 mod staged;
 mod support;
 mod tables;

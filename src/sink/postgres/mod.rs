@@ -23,6 +23,7 @@ mod tend;
 pub(crate) mod trace;
 mod transaction;
 mod type_tree;
+pub(crate) mod versions;
 
 use std::{
     sync::{Arc, Mutex, PoisonError},

@@ -19,6 +19,9 @@ mod partition;
 mod poller;
 mod position;
 mod queue;
+pub(crate) mod range;
+mod range_reader;
+pub(crate) mod range_source;
 mod topic_id;
 mod watermark;
 
