@@ -13,7 +13,7 @@ use std::{
 use loadgen::Profile;
 use stack::Client;
 
-use super::{INTO, refused, said, write_config};
+use super::{INTO, difference, refused, said, write_config};
 use crate::support::{Message, World, await_settled, eventually, produce, start_load};
 
 /// Reads through a table or a view all the time: each partition must be there from its first record on,
@@ -262,4 +262,32 @@ fn a_swap_waits_for_a_long_reader_without_standing_in_the_way_of_others() {
     assert_eq!(world.count_orders(), 11);
     assert_eq!(world.number("SELECT count(*) FROM orders_replaced_1"), 11);
     tidegate.stop();
+}
+
+#[test]
+fn a_table_that_is_merged_into_is_swapped_under_its_writer_and_holds_the_last_of_each_key() {
+    let world = World::new("swap-merged", 3);
+    world.sql.execute("ALTER TABLE orders ADD PRIMARY KEY (order_id)").unwrap();
+    let config = world.orders_config().replace(
+        "table = \"orders\"",
+        "table = \"orders\"\nwrite = \"mirror\"\nkey = [\"order_id\"]",
+    );
+    // Updates and removals of what was there before the swap come after it.
+    let profile =
+        Profile { seed: 67, updates: 0.4, deletes: 0.05, window: 3_000, ..Profile::default() };
+    let load = start_load(&world, profile, 2_000.0);
+    let mut tidegate = world.run(&config, &[]);
+    world.await_more_orders_than(1_500);
+    let swap = [&INTO[..], &["--swap"]].concat();
+    said(&world, &swap);
+    let swapped_at = world.count_orders();
+    world.await_more_orders_than(swapped_at + 1_000);
+    let ledger = load.finish();
+    world.await_checkpoints(&ledger, "serving.public.orders");
+    tidegate.assert_conservation();
+    tidegate.stop();
+    // The whole history by itself says what must be there.
+    said(&world, &["orders", "--from", "earliest", "--into", "whole"]);
+    assert_eq!(difference(&world, "orders", "whole"), 0);
+    assert!(world.number("SELECT count(*) FROM whole") > 2_000);
 }
