@@ -14,7 +14,7 @@ use loadgen::Profile;
 use stack::Client;
 
 use super::{INTO, difference, refused, said, write_config};
-use crate::support::{Message, World, await_settled, eventually, produce, start_load};
+use crate::support::{Chance, Message, World, await_settled, eventually, produce, start_load};
 
 /// Reads through a table or a view all the time: each partition must be there from its first record on,
 /// without a gap or a double, and never shrink.
@@ -290,4 +290,64 @@ fn a_table_that_is_merged_into_is_swapped_under_its_writer_and_holds_the_last_of
     said(&world, &["orders", "--from", "earliest", "--into", "whole"]);
     assert_eq!(difference(&world, "orders", "whole"), 0);
     assert!(world.number("SELECT count(*) FROM whole") > 2_000);
+}
+
+#[test]
+fn a_swap_that_is_killed_at_any_moment_leaves_one_table_or_the_other() {
+    let mut chance = Chance::new();
+    let world = World::new("swap-killed", 2);
+    world
+        .sql
+        .execute("CREATE VIEW seen AS SELECT kafka_partition, kafka_offset FROM orders")
+        .unwrap();
+    let load = start_load(&world, Profile { seed: 71, ..Profile::default() }, 1_000.0);
+    let mut live = world.run_orders(&[]);
+    world.await_more_orders_than(1_000);
+    let readers = ["orders", "seen"].map(|relation| Reader::start(&world, relation));
+    let is_serving = || {
+        let known = world.number("SELECT count(*) FROM pg_tables WHERE tablename = 'replays'");
+        known > 0
+            && world.number("SELECT count(*) FROM tidegate.replays WHERE state = 'serving'") > 0
+    };
+    let swap = [&INTO[..], &["--swap"]].concat();
+    let (mut swaps, mut kills) = (0, 0);
+    while swaps < 3 || kills < 3 {
+        let was_serving = is_serving();
+        let command: &[&str] = if was_serving { &["rollback", "orders"] } else { &swap };
+        let mut swapping = super::spawn(&world, command);
+        swapping.await_log("claimed the stretches");
+        if kills < 3 {
+            chance.pass_up_to(Duration::from_millis(800));
+        }
+        if kills < 3 && swapping.is_running() {
+            drop(swapping.kill());
+            kills += 1;
+        } else {
+            let exit = swapping.wait();
+            assert_eq!(exit.code, Some(0), "{}", exit.log);
+            assert_ne!(is_serving(), was_serving);
+        }
+        swaps += u32::from(is_serving() != was_serving);
+        // Two swaps within a minute look like another owner.
+        if !live.is_running() {
+            assert_eq!(live.wait().code, Some(75));
+            live = world.run_orders(&[]);
+        }
+    }
+    let ledger = load.finish();
+    eventually("the checkpoints at the end", || {
+        if !live.is_running() {
+            live = world.run_orders(&[]);
+        }
+        let expected: i64 = ledger.partitions.iter().map(|entry| entry.next_offset).sum();
+        let sum = world.number(
+            "SELECT sum(next_offset)::int8 FROM tidegate.checkpoints \
+             WHERE target = 'serving.public.orders'",
+        );
+        if sum == expected { Ok(()) } else { Err(format!("{sum} of {expected}")) }
+    });
+    for reader in readers {
+        assert!(reader.finish() > 10, "too few looks to tell");
+    }
+    world.assert_exact(&ledger, 71);
 }
