@@ -50,7 +50,11 @@ pub struct Engine {
     context: Context,
     runtime: Runtime,
     sinks: BTreeMap<String, Arc<dyn Sink>>,
+    sources: BTreeMap<String, MakeSource>,
 }
+
+/// Makes a source each time that one is needed.
+type MakeSource = Box<dyn Fn(&Context) -> Box<dyn Source> + Send>;
 
 /// The routes of each source.
 type Routes = BTreeMap<String, Vec<Arc<Route>>>;
@@ -93,13 +97,25 @@ impl Engine {
         for name in config.sources.keys() {
             context.status.set_source(name, SourceState::Starting);
         }
-        Ok(Self { config, context, runtime, sinks: BTreeMap::new() })
+        let (sinks, sources) = (BTreeMap::new(), BTreeMap::new());
+        Ok(Self { config, context, runtime, sinks, sources })
     }
 
     /// Uses `sink` where the configuration has `kind = "handler"` under that name.
     #[must_use]
     pub fn with_sink(mut self, name: &str, sink: impl Sink) -> Self {
         self.sinks.insert(name.to_owned(), Arc::new(sink));
+        self
+    }
+
+    /// Reads what `make` gives in place of the source of that name.
+    #[must_use]
+    pub(crate) fn with_source(
+        mut self,
+        name: &str,
+        make: impl Fn(&Context) -> Box<dyn Source> + Send + 'static,
+    ) -> Self {
+        self.sources.insert(name.to_owned(), Box::new(make));
         self
     }
 
@@ -249,6 +265,9 @@ impl Engine {
 
     /// Builds a configured source. A new kind of source is one line here.
     fn source(&self, name: &str) -> Result<Box<dyn Source>, Error> {
+        if let Some(make) = self.sources.get(name) {
+            return Ok(make(&self.context));
+        }
         Ok(match &self.config.sources[name] {
             config::Source::Kafka(config) => {
                 let own = self.config.routes.iter().filter(|route| route.source == name);

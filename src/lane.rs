@@ -132,6 +132,25 @@ pub struct Counts {
     pub in_flight: u64,
 }
 
+impl Counts {
+    /// The counts of both.
+    pub fn plus(&self, other: &Self) -> Self {
+        Self {
+            consumed: self.consumed + other.consumed,
+            written: self.written + other.written,
+            coalesced: self.coalesced + other.coalesced,
+            filtered: self.filtered + other.filtered,
+            dead_lettered: self.dead_lettered + other.dead_lettered,
+            in_flight: self.in_flight + other.in_flight,
+        }
+    }
+
+    /// Records that have found their fate.
+    pub fn settled(&self) -> u64 {
+        self.written + self.coalesced + self.filtered + self.dead_lettered
+    }
+}
+
 impl Lane {
     /// A lane whose next record is at `position`.
     pub fn new(

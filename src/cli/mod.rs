@@ -1,16 +1,23 @@
 //! The command line: one file a command, or a folder for one that has several.
 
 mod check;
+mod chosen;
 mod dlq;
 mod healthcheck;
 mod init;
+mod load;
 mod plan;
+mod process;
+mod progress;
+mod replay;
 mod run;
 mod telemetry;
+mod trace;
 
 use std::{
     io::{self, Write as _},
     path::PathBuf,
+    time::Duration,
 };
 
 use clap::{Args, Parser, Subcommand, error::ErrorKind as ClapKind};
@@ -18,7 +25,11 @@ use clap::{Args, Parser, Subcommand, error::ErrorKind as ClapKind};
 use crate::{
     config::{Config, Environment},
     error::{Error, ErrorKind},
+    headers,
 };
+
+/// How long a command waits for an answer: long enough for a slow one, short enough to wait for.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Kafka into Postgres: fast, exactly once, and able to say where the time goes.
 #[derive(Debug, Parser)]
@@ -39,8 +50,17 @@ enum Command {
     Plan(plan::PlanArgs),
     /// Look at a topic's records and print the table and the configuration that fit them.
     Init(init::InitArgs),
+    /// Load files of records through a route, each line once: what was interrupted goes on, and what was
+    /// loaded is not loaded again.
+    Load(load::LoadArgs),
+    /// Read a route's history again, with the configuration of now, into a new table beside the live one;
+    /// and let it take its place.
+    Replay(replay::ReplayArgs),
     /// Look at the dead letters in the table, send them again, or drop them.
     Dlq(dlq::DlqArgs),
+    /// Say what became of one record: its bytes, and for each target the row that it becomes, whether it
+    /// is durable, and where.
+    Trace(trace::TraceArgs),
     /// Ask a running tidegate whether it is ready: for containers and supervisors.
     Healthcheck(healthcheck::HealthcheckArgs),
 }
@@ -83,7 +103,10 @@ pub fn run() -> Result<(), Error> {
         Command::Check(arguments) => check::run(&arguments),
         Command::Plan(arguments) => plan::run(&arguments),
         Command::Init(arguments) => init::run(&arguments),
+        Command::Load(arguments) => load::run(&arguments),
+        Command::Replay(arguments) => replay::run(&arguments),
         Command::Dlq(arguments) => dlq::run(&arguments),
+        Command::Trace(arguments) => trace::run(&arguments),
         Command::Healthcheck(arguments) => healthcheck::run(&arguments),
     }
 }
@@ -106,6 +129,15 @@ fn printable(text: &str) -> String {
         if c.is_control() { shown.extend(c.escape_default()) } else { shown.push(c) }
     }
     shown
+}
+
+/// A text as it is, anything else in hexadecimal digits.
+fn bytes(bytes: Option<&[u8]>) -> String {
+    match bytes.map(|bytes| (bytes, std::str::from_utf8(bytes))) {
+        None => "(none)".to_owned(),
+        Some((_, Ok(text))) if !text.contains('\0') => text.to_owned(),
+        Some((bytes, _)) => format!("\\x{}", headers::hex(bytes)),
+    }
 }
 
 #[cfg(test)]

@@ -41,10 +41,10 @@ pub(super) struct PlanArgs {
 }
 
 /// A record that was read, with the topic and the partition that it is of.
-struct Kept {
-    topic: String,
-    partition: i32,
-    bytes: Vec<u8>,
+pub(super) struct Kept {
+    pub(super) topic: String,
+    pub(super) partition: i32,
+    pub(super) bytes: Vec<u8>,
 }
 
 pub(super) fn run(arguments: &PlanArgs) -> Result<(), Error> {
@@ -91,7 +91,8 @@ fn read(config: &Config, route: &Route) -> Result<Vec<Kept>, Error> {
     Ok(records)
 }
 
-fn plan(
+/// What a target would do with the records, and the first `rows` of them as it would have them.
+pub(super) fn plan(
     sink: &PostgresSink,
     route: &Route,
     target: &Target,
@@ -126,7 +127,8 @@ fn plan(
     }
 }
 
-fn heading(route: &Route, target: &Target) -> String {
+/// A target, by its route.
+pub(super) fn heading(route: &Route, target: &Target) -> String {
     let table = target.table.as_ref().map_or_else(String::new, |table| format!(", table {table}"));
     format!(
         "route {}: {} [{}] to {}{table}, {}",
@@ -168,27 +170,31 @@ fn describe(planned: &Planned, target: &Target, records: &[Kept]) -> String {
         text.push_str("\n  no record to show\n");
     }
     for (place, shown) in &planned.rows {
-        text.push_str(&format!("\n  {place}"));
-        match shown {
-            Shown::Row(values) => {
-                text.push('\n');
-                for (name, value) in values {
-                    text.push_str(&format!("    {name:names$}  {}\n", shorten(value)));
-                }
-            }
-            Shown::Delete => text.push_str(" deletes the row of its key\n"),
-            Shown::Unwanted => text.push_str(" is passed over\n"),
-            Shown::DeadLetter(rejection) => {
-                let reason = rejection.reason.as_str();
-                text.push_str(&format!(" becomes a dead letter ({reason}): {rejection}\n"));
-            }
-        }
+        text.push_str(&format!("\n  {place}{}", describe_fate(shown, names)));
     }
     text
 }
 
+/// What becomes of a record, to stand behind its place; the columns' names as wide as `names`.
+pub(super) fn describe_fate(shown: &Shown, names: usize) -> String {
+    match shown {
+        Shown::Row(values) => {
+            let line = |(name, value): &(String, String)| {
+                format!("    {name:names$}  {}\n", shorten(value))
+            };
+            format!("\n{}", values.iter().map(line).collect::<String>())
+        }
+        Shown::Delete => " deletes the row of its key\n".to_owned(),
+        Shown::Unwanted => " is passed over\n".to_owned(),
+        Shown::DeadLetter(rejection) => {
+            let reason = rejection.reason.as_str();
+            format!(" becomes a dead letter ({reason}): {}\n", printable(&rejection.to_string()))
+        }
+    }
+}
+
 /// One line of a value, without what would disturb a terminal.
-fn shorten(value: &str) -> String {
+pub(super) fn shorten(value: &str) -> String {
     let mut shown: String = value.chars().take(SHOWN_CHARS).collect();
     if shown.len() < value.len() {
         shown.push('…');

@@ -1,14 +1,11 @@
 //! `tidegate run`
 
-use std::process;
-
-use tokio::{
-    runtime::Handle,
-    signal::unix::{SignalKind, signal},
+use super::{
+    ConfigArgs,
+    process::{die_of_panics, listen_to_signals},
+    telemetry,
 };
-
-use super::{ConfigArgs, telemetry};
-use crate::{Engine, admin, config::Config, error::Error, metrics, shutdown::Shutdown};
+use crate::{Engine, admin, config::Config, error::Error, metrics};
 
 pub(super) fn run(arguments: &ConfigArgs) -> Result<(), Error> {
     let config = arguments.load()?;
@@ -28,16 +25,6 @@ pub(super) fn run(arguments: &ConfigArgs) -> Result<(), Error> {
     Ok(())
 }
 
-/// A thread that panicked leaves an engine that is half dead: the process ends instead. Ending is
-/// safe at any moment.
-fn die_of_panics() {
-    let print = std::panic::take_hook();
-    std::panic::set_hook(Box::new(move |info| {
-        print(info);
-        process::exit(70);
-    }));
-}
-
 fn describe(config: &Config) {
     tracing::info!("tidegate {}", env!("CARGO_PKG_VERSION"));
     for route in &config.routes {
@@ -54,27 +41,4 @@ fn describe(config: &Config) {
             );
         }
     }
-}
-
-fn listen_to_signals(runtime: &Handle, shutdown: Shutdown) -> Result<(), Error> {
-    let _guard = runtime.enter();
-    let failed = |error| Error::software(format!("cannot listen to signals: {error}"));
-    let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
-    runtime.spawn(async move {
-        let mut asked = false;
-        loop {
-            let code = tokio::select! {
-                _ = terminate.recv() => 143,
-                _ = interrupt.recv() => 130,
-            };
-            if asked {
-                process::exit(code);
-            }
-            asked = true;
-            tracing::info!("stopping: draining what is in flight; a second signal ends at once");
-            shutdown.request();
-        }
-    });
-    Ok(())
 }

@@ -82,14 +82,16 @@ pub(super) fn read(
     let to = read_targets(&mut table, ends);
     check_dead_letters(&table, source.as_deref(), topics.as_deref(), to.as_deref(), ends);
     table.finish();
+    let (format, mut to) = (format?, to?);
+    to.iter_mut().for_each(|target| target.format = format.clone());
     Some(Route {
         name: name?,
         source: source?,
         topics: topics?,
-        format: format?,
+        format,
         max_record_bytes: max_record_bytes?,
         max_dead_letter_percent: percent?,
-        to: to?,
+        to,
     })
 }
 

@@ -6,6 +6,7 @@ use super::{
     Ends,
     error::suggestion,
     feed::{self, ColumnFeed},
+    format::FormatKind,
     growth::{self, Growth},
     partitions::{self, Partitions},
     reader::{Entry, Table},
@@ -14,7 +15,7 @@ use super::{
     table_name::{TableName, is_identifier},
     write::{self, Write},
 };
-use crate::{filter::Filter, sink::postgres::column::OnNul};
+use crate::{digest::fnv1a, filter::Filter, sink::postgres::column::OnNul};
 
 /// One place that a route writes to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,6 +24,8 @@ pub struct Target {
     pub sink: String,
     /// `"table"` or `"schema.table"`. Required for Postgres, absent for other sinks.
     pub table: Option<TableName>,
+    /// How the route's payloads are read: with the rest it decides which rows they become.
+    pub format: FormatKind,
     /// How rows meet rows that are there. Default: they are appended.
     pub write: Write,
     /// Default: `"exactly-once"` for Postgres; other sinks have `"at-least-once"` alone.
@@ -47,6 +50,34 @@ pub struct Target {
     pub columns: BTreeMap<String, ColumnFeed>,
 }
 
+impl Target {
+    /// A digest of all that decides which row a record becomes, wherever the row goes.
+    pub(crate) fn mapping(&self) -> String {
+        let mapping = Self {
+            sink: String::new(),
+            table: None,
+            format: FormatKind::Json,
+            delivery: Delivery::ExactlyOnce,
+            on_missing_table: OnMissingTable::Fail,
+            partitions: None,
+            dead_letters: DeadLetters::Table,
+            filter: None,
+            ..self.clone()
+        };
+        let filter = self.filter.as_ref().map(Filter::to_string);
+        // Not where its registry is, or what is known of it.
+        let format = match &self.format {
+            FormatKind::Json => "json".to_owned(),
+            FormatKind::Debezium => "debezium".to_owned(),
+            FormatKind::Avro(_) => "avro".to_owned(),
+            FormatKind::Protobuf(_) => "protobuf".to_owned(),
+            FormatKind::Csv(options) => format!("{options:?}"),
+            FormatKind::Raw => "raw".to_owned(),
+        };
+        format!("{:016x}", fnv1a(format!("{mapping:?} {filter:?} {format}").as_bytes()))
+    }
+}
+
 #[cfg(test)]
 impl Target {
     /// A Postgres target with nothing but defaults.
@@ -54,6 +85,7 @@ impl Target {
         Self {
             sink: "serving".to_owned(),
             table: None,
+            format: FormatKind::Json,
             write: Write::default(),
             delivery: Delivery::ExactlyOnce,
             on_missing_table: OnMissingTable::Fail,
@@ -219,6 +251,7 @@ fn postgres(table: &mut Table<'_>) -> Option<Target> {
         partitions,
         filter: None,
         table: Some(name?),
+        format: FormatKind::Json,
         write,
         delivery: delivery.unwrap_or(Delivery::ExactlyOnce),
         on_missing_table: missing.unwrap_or_default(),
@@ -241,6 +274,7 @@ fn other(table: &mut Table<'_>) -> Target {
     Target {
         sink: String::new(),
         table: None,
+        format: FormatKind::Json,
         write: Write::default(),
         delivery: Delivery::AtLeastOnce,
         on_missing_table: OnMissingTable::Fail,

@@ -4,7 +4,10 @@
 //! does with the lanes' frontiers what its kind of position needs. To add a source: one module that
 //! implements [`Source`], and one line in `Engine::source`.
 
+mod claim;
+pub(crate) mod files;
 pub mod kafka;
+mod line_reader;
 pub mod lines;
 pub mod ndjson;
 

@@ -139,7 +139,8 @@ fn tables_of_an_earlier_build_are_brought_up_to_date() {
     let tidegate = world.run_orders(&[]);
     world.await_checkpoints(&ledger, TARGET);
     tidegate.stop();
-    let drop = "ALTER TABLE tidegate.checkpoints DROP COLUMN generation, DROP COLUMN topic_id";
+    let drop = "ALTER TABLE tidegate.checkpoints DROP COLUMN generation, DROP COLUMN topic_id, \
+                DROP COLUMN mapping, DROP COLUMN replaced";
     world.sql.execute(drop).unwrap();
     let tidegate = world.run_orders(&[]);
     eventually("the claim", || {

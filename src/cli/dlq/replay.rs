@@ -85,6 +85,7 @@ pub(super) fn run(arguments: &ReplayArgs) -> Result<(), Error> {
 
 /// What the letters of one topic go through on their way to one target.
 struct End {
+    route: String,
     way: Way,
     target: Arc<dyn Target>,
     decoder: Decoder,
@@ -112,7 +113,7 @@ impl End {
             topic: topic.to_owned(),
             target: target_name(&store.sink_name, target.as_ref()).to_string(),
         };
-        Ok(Self { way, target, decoder, intake })
+        Ok(Self { route: route.name.clone(), way, target, decoder, intake })
     }
 
     /// Takes a letter's record into `batch` as `run` would.
@@ -197,13 +198,20 @@ impl<'a> Replay<'a> {
     /// The end of a way: of the group's own route, or for a group that the configuration does not
     /// have, of the only route that fits. Two sources may read topics of one name into one table.
     fn end_of(&self, way: &Way) -> Option<usize> {
-        let fits = |end: &End| end.way.topic == way.topic && end.way.target == way.target;
+        // What was loaded from a file went the way of a route, whatever the route's topics are.
+        let is_file = way.topic.starts_with('/');
+        let fits =
+            |end: &End| (end.way.topic == way.topic || is_file) && end.way.target == way.target;
         let is_own = |end: &End| end.way.group == way.group;
         let fitting = || self.ends.iter().enumerate().filter(|(_, end)| fits(end));
         let is_foreign = !self.ends.iter().any(is_own);
         let mut ends = fitting().filter(|(_, end)| is_foreign || is_own(end));
         match (ends.next(), ends.next()) {
             (Some((index, _)), None) => Some(index),
+            (Some((index, first)), Some((_, second))) if is_file => {
+                let mut all = ends.chain([(0, second)]);
+                all.all(|(_, end)| end.route == first.route).then_some(index)
+            }
             _ => None,
         }
     }

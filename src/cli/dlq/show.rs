@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use super::{Store, Whose, printable, say};
+use super::{Store, Whose, bytes, printable, say};
 use crate::{
     error::{Error, ErrorKind},
     headers::{self, KeptHeaders},
@@ -79,13 +79,4 @@ fn header_lines(letter: &Stored) -> Vec<String> {
         lines.push(format!("{name}: {}", bytes(value)));
     });
     lines
-}
-
-/// A text as it is, anything else in hexadecimal digits.
-fn bytes(bytes: Option<&[u8]>) -> String {
-    match bytes.map(|bytes| (bytes, std::str::from_utf8(bytes))) {
-        None => "(none)".to_owned(),
-        Some((_, Ok(text))) if !text.contains('\0') => text.to_owned(),
-        Some((bytes, _)) => format!("\\x{}", headers::hex(bytes)),
-    }
 }

@@ -68,6 +68,7 @@ fn a_route_arrives_with_its_targets() {
     let archive = Target {
         sink: "archive".to_owned(),
         table: None,
+        format: FormatKind::Json,
         write: Write::default(),
         delivery: Delivery::AtLeastOnce,
         on_missing_table: OnMissingTable::Fail,
@@ -326,4 +327,27 @@ fn dots_in_texts_and_comments_are_no_depth() {
     let dots = ".".repeat(200);
     let text = format!("# {dots}\n{FULL}").replace("orders-speed-layer", &dots);
     assert!(parse(&text).is_ok());
+}
+
+#[test]
+fn a_mapping_is_what_decides_the_rows_and_not_where_they_go() {
+    let mapping = |from: &str, to: &str| {
+        let text = FULL.replace(from, to);
+        assert!(from.is_empty() || text != FULL, "'{from}' is not there");
+        parse(&text).unwrap().routes[0].to[0].mapping()
+    };
+    let same = mapping("", "");
+    assert_eq!(mapping("\"orders_realtime\"", "\"orders_2\""), same);
+    assert_ne!(mapping("field = \"amount\"", "field = \"price\""), same);
+    let route = |text: &str| {
+        format!(
+            "[[routes]]\nsource = \"lines\"\n{text}[[routes.to]]\nsink = \"pg\"\ntable = \"t\"\n"
+        )
+    };
+    let of = |text: &str| {
+        let head = "[sources.lines]\nkind = \"ndjson\"\npath = \"x\"\n[sinks.pg]\nkind = \"postgres\"\nurl = \"postgres://u@h/d\"\n";
+        parse(&format!("{head}{}", route(text))).unwrap().routes[0].to[0].mapping()
+    };
+    assert_ne!(of("format = \"debezium\"\n"), of(""));
+    assert_eq!(of("max_record_bytes = \"1KiB\"\n"), of(""));
 }

@@ -30,10 +30,16 @@ pub const TYPES_SQL: &str = "\
     SELECT string_agg(format('%s:%s:%s', attname, atttypid, atttypmod), ',' ORDER BY attnum) \
     FROM pg_attribute WHERE attrelid = $1 AND attname = ANY($2) AND NOT attisdropped";
 
+/// As above, of the table that has the name $1 now: rows are copied by name, and another table may have
+/// taken it.
+pub const NAMED_TYPES_SQL: &str = "\
+    SELECT string_agg(format('%s:%s:%s', attname, atttypid, atttypmod), ',' ORDER BY attnum) \
+    FROM pg_attribute WHERE attrelid = to_regclass($1) AND attname = ANY($2) AND NOT attisdropped";
+
 /// How many of some columns there are, and their types as above.
 pub const STATE_SQL: &str = "\
     SELECT count(*), string_agg(format('%s:%s:%s', attname, atttypid, atttypmod), ',' ORDER BY attnum) \
-    FROM pg_attribute WHERE attrelid = $1 AND attname = ANY($2) AND NOT attisdropped";
+    FROM pg_attribute WHERE attrelid = to_regclass($1) AND attname = ANY($2) AND NOT attisdropped";
 
 /// Reads the types of `columns` now.
 ///

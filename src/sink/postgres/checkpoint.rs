@@ -3,7 +3,10 @@
 use deadpool_postgres::Object;
 use tokio_postgres::{Row, types::ToSql};
 
-use super::{ddl, sqlstate::PgError};
+use super::{
+    ddl,
+    sqlstate::{Fault, PgError},
+};
 use crate::{
     lane::{Claim, LaneKey},
     sink::{Claimant, Claimed, Found, Rank, Standing, TopicIds},
@@ -14,7 +17,8 @@ use crate::{
 /// wakes up before it has claimed them is in an earlier generation of the group than its heir. The
 /// epoch is a time as well as a count: a database that went back before a claim must not give out the
 /// same one again, while the transaction of its holder is still on the way. The second half of the answer is of the lanes that were not claimed: in READ COMMITTED the UPDATE looks
-/// at a row that it had to wait for once more, as it is then.
+/// at a row that it had to wait for once more, as it is then. A claimant whose mapping was replaced by
+/// that of a replay would write rows that the table should not have any more: it gets nothing.
 const CLAIM_SQL: &str = "\
     WITH k AS (SELECT * FROM unnest($6::text[], $7::int4[], $8::text[], $9::text[]) \
         AS k(topic, partition, target, topic_id)), \
@@ -22,15 +26,17 @@ const CLAIM_SQL: &str = "\
         UPDATE tidegate.checkpoints c \
         SET epoch = greatest(c.epoch + 1, \
                 (extract(epoch FROM clock_timestamp()) * 1000000)::bigint), \
-            generation = $4, owner = $3, updated_at = now(), topic_id = coalesce(c.topic_id, k.topic_id) FROM k \
+            generation = $4, owner = $3, updated_at = now(), \
+            topic_id = coalesce(c.topic_id, k.topic_id), mapping = $10 FROM k \
         WHERE c.consumer_group = $1 AND c.cluster_id = $2 \
           AND c.topic = k.topic AND c.partition = k.partition AND c.target = k.target \
           AND ($5 OR c.generation <= $4 OR (c.generation <= $4) IS NULL) \
+          AND c.replaced IS DISTINCT FROM $10 \
         RETURNING c.topic, c.partition, c.target, c.checkpoint_id, c.epoch, c.next_offset, \
-            c.topic_id) \
+            c.topic_id, false) \
     SELECT * FROM claimed \
     UNION ALL \
-    SELECT topic, partition, target, NULL, NULL, NULL, NULL \
+    SELECT topic, partition, target, NULL, NULL, NULL, NULL, coalesce(c.replaced = $10, false) \
     FROM tidegate.checkpoints c JOIN k USING (topic, partition, target) \
     WHERE c.consumer_group = $1 AND c.cluster_id = $2 \
       AND (topic, partition, target) NOT IN (SELECT topic, partition, target FROM claimed)";
@@ -41,18 +47,29 @@ const CREATE_SQL: &str = "\
     WITH k AS (SELECT * FROM unnest($6::text[], $7::int4[], $8::text[], $9::text[], $10::int8[]) \
         AS k(topic, partition, target, topic_id, next_offset)) \
     INSERT INTO tidegate.checkpoints AS c (consumer_group, cluster_id, owner, generation, \
-        topic, partition, target, topic_id, next_offset, epoch) \
+        topic, partition, target, topic_id, next_offset, epoch, mapping) \
     SELECT $1, $2, $3, $4, topic, partition, target, topic_id, next_offset, \
-        (extract(epoch FROM clock_timestamp()) * 1000000)::bigint FROM k \
+        (extract(epoch FROM clock_timestamp()) * 1000000)::bigint, $11 FROM k \
     ON CONFLICT (consumer_group, cluster_id, topic, partition, target) DO UPDATE \
         SET epoch = greatest(c.epoch + 1, excluded.epoch), generation = $4, \
-            owner = excluded.owner, updated_at = now(), topic_id = coalesce(c.topic_id, excluded.topic_id) \
-        WHERE $5 OR c.generation <= $4 OR (c.generation <= $4) IS NULL \
+            owner = excluded.owner, updated_at = now(), \
+            topic_id = coalesce(c.topic_id, excluded.topic_id), mapping = excluded.mapping \
+        WHERE ($5 OR c.generation <= $4 OR (c.generation <= $4) IS NULL) \
+          AND c.replaced IS DISTINCT FROM $11 \
     RETURNING c.topic, c.partition, c.target, c.checkpoint_id, c.epoch, c.next_offset, \
         c.topic_id";
 
 const READ_SQL: &str = "\
     SELECT checkpoint_id, next_offset, epoch FROM tidegate.checkpoints WHERE checkpoint_id = ANY($1)";
+
+/// Who claims, beside his group: of these, only the mapping is compared.
+#[derive(Clone, Copy)]
+pub(super) struct Identity<'a> {
+    /// For people.
+    pub(super) owner: &'a str,
+    /// What makes rows of records.
+    pub(super) mapping: &'a str,
+}
 
 /// Makes the schema, the checkpoints and the dead letters, where they are missing.
 ///
@@ -62,7 +79,7 @@ pub(super) async fn ensure_schema(client: &mut Object) -> Result<(), PgError> {
     let failed = |error: tokio_postgres::Error| PgError::from_driver(&error);
     let is_current = "SELECT to_regclass('tidegate.dead_letters') IS NOT NULL AND EXISTS ( \
         SELECT FROM pg_attribute WHERE attrelid = to_regclass('tidegate.checkpoints') \
-        AND attname = 'topic_id' AND NOT attisdropped)";
+        AND attname = 'replaced' AND NOT attisdropped)";
     if client.query_one(is_current, &[]).await.map_err(failed)?.get(0) {
         return Ok(());
     }
@@ -81,11 +98,16 @@ pub(super) async fn ensure_schema(client: &mut Object) -> Result<(), PgError> {
 pub(super) async fn claim(
     client: &Object,
     claimant: Claimant<'_>,
-    owner: &str,
+    identity: Identity<'_>,
     lanes: &[LaneKey],
 ) -> Result<Vec<Found>, PgError> {
     let keys = Keys::new(lanes.iter(), claimant.topic_ids);
-    let rows = ask(client, CLAIM_SQL, claimant, owner, &keys.parameters()).await?;
+    let mut parameters = keys.parameters().to_vec();
+    parameters.push(&identity.mapping);
+    let rows = ask(client, CLAIM_SQL, claimant, identity, &parameters).await?;
+    if let Some(row) = rows.iter().find(|row| row.get(7)) {
+        return Err(replaced(row.get(2)));
+    }
     Ok(lanes.iter().map(|lane| find(&rows, lane)).collect())
 }
 
@@ -96,14 +118,15 @@ pub(super) async fn claim(
 pub(super) async fn create(
     client: &Object,
     claimant: Claimant<'_>,
-    owner: &str,
+    identity: Identity<'_>,
     lanes: &[(LaneKey, i64)],
 ) -> Result<Vec<Found>, PgError> {
     let keys = Keys::new(lanes.iter().map(|(lane, _)| lane), claimant.topic_ids);
     let offsets: Vec<i64> = lanes.iter().map(|(_, offset)| *offset).collect();
     let mut parameters = keys.parameters().to_vec();
     parameters.push(&offsets);
-    let rows = ask(client, CREATE_SQL, claimant, owner, &parameters).await?;
+    parameters.push(&identity.mapping);
+    let rows = ask(client, CREATE_SQL, claimant, identity, &parameters).await?;
     // A row that is there, and was not to be claimed, is not returned.
     let outranked = |found| if found == Found::Missing { Found::Outranked } else { found };
     Ok(lanes.iter().map(|(lane, _)| outranked(find(&rows, lane))).collect())
@@ -133,7 +156,7 @@ async fn ask(
     client: &Object,
     sql: &str,
     claimant: Claimant<'_>,
-    owner: &str,
+    identity: Identity<'_>,
     keys: &[&(dyn ToSql + Sync)],
 ) -> Result<Vec<Row>, PgError> {
     let Claimant { group, rank, .. } = claimant;
@@ -143,9 +166,23 @@ async fn ask(
         Rank::Confirmed(generation) => (Some(generation), true),
     };
     let mut parameters: Vec<&(dyn ToSql + Sync)> =
-        vec![&group.name, &group.cluster_id, &owner, &generation, &is_confirmed];
+        vec![&group.name, &group.cluster_id, &identity.owner, &generation, &is_confirmed];
     parameters.extend(keys);
     client.query(sql, &parameters).await.map_err(|error| PgError::from_driver(&error))
+}
+
+/// The answer to a claimant who does not know that the table has become another one.
+fn replaced(target: &str) -> PgError {
+    PgError {
+        fault: Fault::Config,
+        code: "replaced".to_owned(),
+        message: format!(
+            "the table of {target} was replaced by a replay with another mapping: deploy the new \
+             configuration. To write with this one all the same: UPDATE tidegate.checkpoints SET \
+             replaced = NULL WHERE target = '{target}'"
+        ),
+        copy_line: None,
+    }
 }
 
 /// The names of lanes as arrays for `unnest`.

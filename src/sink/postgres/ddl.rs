@@ -32,6 +32,8 @@ CREATE TABLE IF NOT EXISTS tidegate.checkpoints (
     epoch          bigint NOT NULL,
     generation     integer,
     topic_id       text,
+    mapping        text,
+    replaced       text,
     owner          text NOT NULL,
     updated_at     timestamptz NOT NULL DEFAULT now(),
     UNIQUE (consumer_group, cluster_id, topic, partition, target)
@@ -39,6 +41,8 @@ CREATE TABLE IF NOT EXISTS tidegate.checkpoints (
 -- Earlier builds did not know of these.
 ALTER TABLE tidegate.checkpoints ADD COLUMN IF NOT EXISTS generation integer;
 ALTER TABLE tidegate.checkpoints ADD COLUMN IF NOT EXISTS topic_id text;
+ALTER TABLE tidegate.checkpoints ADD COLUMN IF NOT EXISTS mapping text;
+ALTER TABLE tidegate.checkpoints ADD COLUMN IF NOT EXISTS replaced text;
 CREATE TABLE IF NOT EXISTS tidegate.dead_letters (
     consumer_group   text NOT NULL,
     cluster_id       text NOT NULL,

@@ -129,7 +129,7 @@ impl PostgresWriter {
     async fn is_stale(&mut self, target: &PgTarget) -> Result<bool, PgError> {
         let session = self.session().await?;
         let names = target.column_names();
-        let parameters: [&(dyn ToSql + Sync); 2] = [&target.table.oid, &names];
+        let parameters: [&(dyn ToSql + Sync); 2] = [&target.table.quoted(), &names];
         let asked = session.connection.query_one(catalog::STATE_SQL, &parameters);
         let asked = session.within(asked).await;
         self.give_back(session, asked.is_ok());

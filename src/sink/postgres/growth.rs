@@ -53,6 +53,8 @@ const COLUMNS_SQL: &str = "\
 /// What the states of one table have in common.
 pub(super) struct Lineage {
     pub(super) target: config::Target,
+    /// Tells its mapping from others.
+    pub(super) mapping: String,
     pub(super) topic: Option<Arc<DeadLetterTopic>>,
     pub(super) partitions: Option<Partitions>,
     /// Held while the table is being changed.
@@ -71,6 +73,7 @@ impl Lineage {
     ) -> Arc<Self> {
         Arc::new(Self {
             target: target.clone(),
+            mapping: target.mapping(),
             topic,
             partitions,
             newest: Mutex::new(TargetId(0)),

@@ -20,8 +20,10 @@ mod session;
 pub mod sqlstate;
 mod table;
 mod tend;
+pub(crate) mod trace;
 mod transaction;
 mod type_tree;
+pub(crate) mod versions;
 
 use std::{
     sync::{Arc, Mutex, PoisonError},

@@ -334,11 +334,11 @@ impl Session {
     }
 
     async fn types_statement(&self) -> Result<Statement, PgError> {
-        self.within(self.connection.prepare_cached(catalog::TYPES_SQL)).await
+        self.within(self.connection.prepare_cached(catalog::NAMED_TYPES_SQL)).await
     }
 
     async fn compare_types(&self, target: &PgTarget, statement: &Statement) -> Result<(), PgError> {
-        let parameters: [&(dyn ToSql + Sync); 2] = [&target.table.oid, &target.column_names()];
+        let parameters: [&(dyn ToSql + Sync); 2] = [&target.table.quoted(), &target.column_names()];
         let row = self.within(self.connection.query_one(statement, &parameters)).await?;
         if row.get::<_, Option<&str>>(0) == Some(&target.types) {
             return Ok(());

@@ -109,6 +109,10 @@ impl PgTarget {
         format!("COPY {table} ({}) FROM STDIN (FORMAT binary)", columns.join(", "))
     }
 
+    fn identity(&self) -> checkpoint::Identity<'_> {
+        checkpoint::Identity { owner: &self.shared.owner, mapping: &self.lineage.mapping }
+    }
+
     fn ask<T>(
         &self,
         question: impl AsyncFnOnce(&mut deadpool_postgres::Object) -> Result<T, PgError>,
@@ -201,8 +205,8 @@ impl Target for PgTarget {
 
 impl Checkpoints for PgTarget {
     fn claim(&self, claimant: Claimant<'_>, lanes: &[LaneKey]) -> Result<Vec<Found>, WriteError> {
-        let owner = &self.shared.owner;
-        self.ask(async |connection| checkpoint::claim(connection, claimant, owner, lanes).await)
+        let identity = self.identity();
+        self.ask(async |connection| checkpoint::claim(connection, claimant, identity, lanes).await)
     }
 
     fn create(
@@ -210,8 +214,8 @@ impl Checkpoints for PgTarget {
         claimant: Claimant<'_>,
         lanes: &[(LaneKey, i64)],
     ) -> Result<Vec<Found>, WriteError> {
-        let owner = &self.shared.owner;
-        self.ask(async |connection| checkpoint::create(connection, claimant, owner, lanes).await)
+        let identity = self.identity();
+        self.ask(async |connection| checkpoint::create(connection, claimant, identity, lanes).await)
     }
 
     fn read(&self, claims: &[Claim]) -> Result<Vec<Option<Standing>>, WriteError> {

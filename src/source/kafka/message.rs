@@ -22,17 +22,18 @@ impl<'a> Message<'a> {
         ptr::NonNull::new(message.ptr()).map(|message| Self(message, PhantomData))
     }
 
-    /// The message behind `message`; or the error that came in its place.
+    /// The message behind `message`; or the error that came in its place, with its offset.
     ///
     /// # Safety
     /// It is a message of the C library, and is destroyed after `'a`.
     pub(super) unsafe fn new(
         message: ptr::NonNull<RDKafkaMessage>,
-    ) -> Result<Self, RDKafkaErrorCode> {
+    ) -> Result<Self, (RDKafkaErrorCode, i64)> {
         // SAFETY: the caller says that it is a message.
-        match unsafe { message.as_ref() }.err {
+        let found = unsafe { message.as_ref() };
+        match found.err {
             RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR => Ok(Self(message, PhantomData)),
-            error => Err(error.into()),
+            error => Err((error.into(), found.offset)),
         }
     }
 

@@ -14,10 +14,14 @@ mod mend;
 mod message;
 mod native;
 mod offsets;
+mod one;
 mod partition;
 mod poller;
 mod position;
 mod queue;
+pub(crate) mod range;
+mod range_reader;
+pub(crate) mod range_source;
 mod topic_id;
 mod watermark;
 
@@ -39,6 +43,7 @@ use rdkafka::{
 use regex::Regex;
 
 pub use self::dead_letters::DeadLetterTopic;
+pub(crate) use self::one::Fetched;
 use self::{client::Client, discovery::Discovery, message::Message, poller::Poller};
 use super::Source;
 use crate::{

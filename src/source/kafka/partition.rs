@@ -82,8 +82,8 @@ impl PartitionReader {
                     count += 1;
                 }
                 // Asked for by a user's property, and of no use here.
-                Err(RDKafkaErrorCode::PartitionEOF) => {}
-                Err(code) => {
+                Err((RDKafkaErrorCode::PartitionEOF, _)) => {}
+                Err((code, _)) => {
                     let name = format!("{}[{}]", self.topic, self.number);
                     metrics::kafka_error(&format!("{code:?}"));
                     match failure(&name, partition.position(), code) {
@@ -98,7 +98,7 @@ impl PartitionReader {
 }
 
 /// Why the partition called `name` cannot be read on from `position`, if that is what the error says.
-fn failure(name: &str, position: i64, code: RDKafkaErrorCode) -> Option<Error> {
+pub(super) fn failure(name: &str, position: i64, code: RDKafkaErrorCode) -> Option<Error> {
     match code {
         RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange => Some(Error::new(
             ErrorKind::Data,

@@ -78,9 +78,9 @@ pub(super) struct Messages<'a> {
 }
 
 impl Messages<'_> {
-    /// The next message, which lives until the one after it is asked for; or an error.
+    /// The next message, which lives until the one after it is asked for; or an error with its offset.
     #[inline]
-    pub(super) fn next(&mut self) -> Option<Result<Message<'_>, RDKafkaErrorCode>> {
+    pub(super) fn next(&mut self) -> Option<Result<Message<'_>, (RDKafkaErrorCode, i64)>> {
         self.destroy_given();
         let message = NonNull::new(*self.messages.get(..self.read)?.get(self.given)?)?;
         self.given += 1;

@@ -15,3 +15,11 @@ pub(crate) fn await_owned(members: &mut [&mut Tidegate], partitions: i32, idle: 
         }
     })
 }
+
+/// Waits until a tidegate has taken in so many records, and all of them have found their fate.
+pub(crate) fn await_settled(tidegate: &mut Tidegate, records: u64) {
+    eventually("every record's fate", || {
+        let counts = tidegate.assert_conservation();
+        if counts.consumed == records { Ok(()) } else { Err(format!("{counts:?}")) }
+    });
+}

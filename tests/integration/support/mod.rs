@@ -10,7 +10,7 @@ mod wait;
 mod world;
 
 pub(crate) use chance::Chance;
-pub(crate) use members::await_owned;
+pub(crate) use members::{await_owned, await_settled};
 pub(crate) use orders::{RunningLoad, load, orders_profile, start_load};
 pub(crate) use records::{
     Message, Received, committed, coordinator_of, delete_group, delete_records_before,
