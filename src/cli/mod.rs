@@ -5,6 +5,7 @@ mod dlq;
 mod healthcheck;
 mod init;
 mod plan;
+mod rollup;
 mod run;
 mod telemetry;
 
@@ -41,6 +42,8 @@ enum Command {
     Init(init::InitArgs),
     /// Look at the dead letters in the table, send them again, or drop them.
     Dlq(dlq::DlqArgs),
+    /// Make, refresh and look at summaries by time (`[[rollups]]`).
+    Rollup(rollup::RollupArgs),
     /// Ask a running tidegate whether it is ready: for containers and supervisors.
     Healthcheck(healthcheck::HealthcheckArgs),
 }
@@ -84,6 +87,7 @@ pub fn run() -> Result<(), Error> {
         Command::Plan(arguments) => plan::run(&arguments),
         Command::Init(arguments) => init::run(&arguments),
         Command::Dlq(arguments) => dlq::run(&arguments),
+        Command::Rollup(arguments) => rollup::run(&arguments),
         Command::Healthcheck(arguments) => healthcheck::run(&arguments),
     }
 }
@@ -106,6 +110,23 @@ fn printable(text: &str) -> String {
         if c.is_control() { shown.extend(c.escape_default()) } else { shown.push(c) }
     }
     shown
+}
+
+/// Columns as wide as their widest cell; the last is as long as it is.
+fn table<R: AsRef<[String]>>(head: &[&str], rows: impl Iterator<Item = R>) -> String {
+    let head: Vec<String> = head.iter().map(|cell| (*cell).to_owned()).collect();
+    let mut lines = vec![head];
+    lines.extend(rows.map(|row| row.as_ref().iter().map(|cell| printable(cell)).collect()));
+    let width = |column: usize| {
+        let cells = lines.iter().filter_map(|line: &Vec<String>| line.get(column));
+        cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
+    };
+    let widths: Vec<usize> = (0..lines[0].len()).map(width).collect();
+    let shown = |line: &Vec<String>| {
+        let cells = line.iter().zip(&widths).map(|(cell, &width)| format!("{cell:<width$}"));
+        format!("{}\n", cells.collect::<Vec<_>>().join("  ").trim_end())
+    };
+    lines.iter().map(shown).collect()
 }
 
 #[cfg(test)]

@@ -30,6 +30,8 @@ mod positions;
 mod readback;
 mod rebalance;
 mod rejections;
+mod rollup_models;
+mod rollups;
 mod staged;
 mod support;
 mod tables;

@@ -54,13 +54,13 @@ const CREATE_SQL: &str = "\
 const READ_SQL: &str = "\
     SELECT checkpoint_id, next_offset, epoch FROM tidegate.checkpoints WHERE checkpoint_id = ANY($1)";
 
-/// Makes the schema, the checkpoints and the dead letters, where they are missing.
+/// Makes the schema with its tables, where they are missing.
 ///
 /// # Errors
 /// When Postgres cannot be asked or refuses.
 pub(super) async fn ensure_schema(client: &mut Object) -> Result<(), PgError> {
     let failed = |error: tokio_postgres::Error| PgError::from_driver(&error);
-    let is_current = "SELECT to_regclass('tidegate.dead_letters') IS NOT NULL AND EXISTS ( \
+    let is_current = "SELECT to_regclass('tidegate.rollup_touched') IS NOT NULL AND EXISTS ( \
         SELECT FROM pg_attribute WHERE attrelid = to_regclass('tidegate.checkpoints') \
         AND attname = 'topic_id' AND NOT attisdropped)";
     if client.query_one(is_current, &[]).await.map_err(failed)?.get(0) {

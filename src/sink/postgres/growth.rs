@@ -18,7 +18,9 @@ use std::{
 use deadpool_postgres::Object;
 
 use super::{
-    Shared, catalog, connect, ddl, look,
+    Shared, catalog, connect, ddl,
+    late::Late,
+    look,
     partitions::Partitions,
     sqlstate::{Fault, PgError},
     table::PgTarget,
@@ -55,6 +57,7 @@ pub(super) struct Lineage {
     pub(super) target: config::Target,
     pub(super) topic: Option<Arc<DeadLetterTopic>>,
     pub(super) partitions: Option<Partitions>,
+    pub(super) late: Late,
     /// Held while the table is being changed.
     newest: Mutex<TargetId>,
     /// Columns that this process has added.
@@ -73,6 +76,7 @@ impl Lineage {
             target: target.clone(),
             topic,
             partitions,
+            late: Late::default(),
             newest: Mutex::new(TargetId(0)),
             added: AtomicUsize::new(0),
             refusals: Mutex::default(),
