@@ -23,7 +23,7 @@ export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
 BIN := target/release
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo up down test torture fuzz lint mutants bench bench-drain bench-latency bench-scale bench-peers
+.PHONY: help setup build demo up down test torture spark fuzz lint mutants bench bench-drain bench-latency bench-scale bench-peers
 
 help: ## List these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -61,6 +61,9 @@ test: build lint ## Check the style and run every test, against real Kafka and P
 
 torture: build ## Inject faults at random for MINUTES, by SEED, and prove that nothing is lost or doubled
 	@$(BIN)/torture --minutes $(MINUTES) $(if $(SEED),--seed $(SEED)) $(if $(PLAN),--plan $(PLAN))
+
+spark: build ## Try examples/spark, in Spark's local mode, against a real Kafka and Postgres
+	@examples/spark/try.sh
 
 # With checked arithmetic, which only this crate is compiled for once more.
 fuzz: setup ## Try INPUTS random inputs on every decoder and encoder

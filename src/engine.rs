@@ -250,7 +250,9 @@ impl Engine {
             config::Sink::Postgres(config) => {
                 let runtime = self.runtime.handle().clone();
                 let shutdown = context.shutdown.clone();
-                Arc::new(PostgresSink::new(name, config, runtime, shutdown, START_MAX)?)
+                let rollups = self.config.rollups.iter().filter(|rollup| rollup.sink == name);
+                let sink = PostgresSink::new(name, config, runtime, shutdown, START_MAX)?;
+                Arc::new(sink.with_rollups(rollups.cloned()))
             }
             config::Sink::Ndjson(config) => Arc::new(NdjsonSink::new(name, &config.path)),
             config::Sink::Null => Arc::new(NullSink),

@@ -44,6 +44,7 @@ mod partition;
 pub mod record;
 pub mod registry;
 pub mod rejection;
+mod rollup;
 pub mod route;
 pub mod row;
 pub mod selector;

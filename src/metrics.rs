@@ -6,7 +6,7 @@
 
 use std::fmt::Write as _;
 
-use metrics::{counter, histogram};
+use metrics::{counter, gauge, histogram};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 
 use crate::{
@@ -77,6 +77,9 @@ metrics_table! {
     REGRESSED "tidegate_sink_regressed_total" "counter" "" "Lanes read again because the sink had gone back in time: a fail-over to a standby that lagged, a restore.";
     IN_DOUBT "tidegate_commits_in_doubt_total" "counter" "outcome" "Batches whose COMMIT got no answer, by what had become of them; unknown: at-least-once, written again.";
     TARGET_CHANGES "tidegate_target_changes_total" "counter" "" "Encoders made anew, because a table got a column or another type; one for each lane.";
+    ROLLUP_BOUNDARY "tidegate_rollup_boundary_timestamp_seconds" "gauge" "rollup" "Up to when a rollup with a schedule is finished, as Unix time, as of its last turn.";
+    ROLLUP_TOUCHED "tidegate_rollup_touched_buckets" "gauge" "rollup" "Finished buckets that its view reads from the detailed rows, as of its last turn.";
+    ROLLUP_REFRESHES "tidegate_rollup_refreshes_total" "counter" "rollup, outcome" "Turns of a rollup; busy: another process was at it.";
     KAFKA_ERRORS "tidegate_kafka_errors_total" "counter" "code" "Errors that the Kafka client reported.";
 }
 
@@ -168,6 +171,17 @@ pub(crate) fn regressed(lanes: usize) {
 
 pub(crate) fn adapted() {
     counter!(TARGET_CHANGES).increment(1);
+}
+
+pub(crate) fn rollup_refreshed(rollup: &str, outcome: &'static str) {
+    counter!(ROLLUP_REFRESHES, "rollup" => rollup.to_owned(), "outcome" => outcome).increment(1);
+}
+
+pub(crate) fn rollup_stands(rollup: &str, boundary: Option<i64>, touched: i64) {
+    if let Some(boundary) = boundary {
+        gauge!(ROLLUP_BOUNDARY, "rollup" => rollup.to_owned()).set(boundary as f64);
+    }
+    gauge!(ROLLUP_TOUCHED, "rollup" => rollup.to_owned()).set(touched as f64);
 }
 
 /// What may have become of a batch in doubt.

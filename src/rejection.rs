@@ -29,13 +29,15 @@ pub enum Reason {
     UnknownField,
     /// No partition of the table holds the row's time, and none is made for it.
     NoPartition,
+    /// The detailed rows of the row's time are gone, and a summary of them is kept.
+    TooLate,
     /// Postgres refused the row (a constraint, a trigger).
     Refused,
 }
 
 impl Reason {
     /// Every reason, for the metrics.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Malformed,
         Self::Tombstone,
         Self::WrongType,
@@ -48,6 +50,7 @@ impl Reason {
         Self::Filter,
         Self::UnknownField,
         Self::NoPartition,
+        Self::TooLate,
         Self::Refused,
     ];
 
@@ -66,6 +69,7 @@ impl Reason {
             Self::Filter => "filter",
             Self::UnknownField => "unknown_field",
             Self::NoPartition => "no_partition",
+            Self::TooLate => "too_late",
             Self::Refused => "refused",
         }
     }

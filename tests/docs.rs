@@ -67,6 +67,10 @@ fn every_metric_of_a_dashboard_exists() {
         let text = fs::read_to_string(&path).unwrap();
         let panels: serde_json::Value = serde_json::from_str(&text).expect("JSON");
         assert!(panels["panels"].is_array(), "{}: no panels", path.display());
+        // What shows rows of Postgres is tried in tests/integration.
+        if !text.contains("\"prometheus\"") {
+            continue;
+        }
         let shown = metrics_in(&text);
         assert!(!shown.is_empty(), "{}: shows no metric", path.display());
         let unknown: Vec<_> = shown.difference(&series).collect();

@@ -27,6 +27,8 @@ pub(crate) enum Error {
     LoadPanicked,
     #[error("the table is not what the ledger says")]
     NotProved,
+    #[error("the merged query and the plain aggregate do not give the same answer")]
+    NotTheSame,
     #[error(transparent)]
     Check(#[from] checker::Error),
     #[error(transparent)]

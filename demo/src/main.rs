@@ -8,6 +8,7 @@ mod phase;
 mod play;
 mod progress;
 mod service;
+mod summary;
 
 use std::{error::Error as _, process::ExitCode};
 

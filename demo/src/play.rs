@@ -8,7 +8,7 @@ use std::{
 
 use checker::{Checker, Proof};
 use clap::Parser;
-use loadgen::{Ledger, Load, Profile};
+use loadgen::{Clock, Ledger, Load, Profile};
 use stack::{Kafka, KafkaOptions, Postgres, PostgresOptions};
 
 use crate::{
@@ -18,6 +18,7 @@ use crate::{
     latency::Latency,
     phase::{Outcome, Phase},
     service::{Launch, Service},
+    summary,
 };
 
 /// The names in `examples/orders.toml`.
@@ -27,6 +28,9 @@ const PARTITION_COLUMN: &str = "kafka_partition";
 const OFFSET_COLUMN: &str = "kafka_offset";
 /// Until a new producer has its connections and its id, records pile up in it.
 const WARM_UP_SECONDS: u32 = 1;
+/// 2026-01-01T00:00:00Z, and over how many days the orders of the first part are spread.
+const START_MS: i64 = 1_767_225_600_000;
+const DAYS: u64 = 90;
 const COUNTED_MAX: Duration = Duration::from_secs(2);
 
 /// Starts a private Kafka and a private Postgres, produces orders, lets tidegate move them, and
@@ -76,6 +80,7 @@ pub(crate) fn run(arguments: &Arguments, interrupt: &Interrupt) -> Result<(), Er
 
     println!("demo: producing {} orders at full speed", grouped(arguments.rows));
     let full = phase.run(&load(arguments, &kafka))?;
+    summary::make(&launch, &client, &kafka.bootstrap_servers(), &postgres.url())?;
     let steady = run_steady(arguments, &kafka, &phase)?;
     let lag = service.status()?.lag_records;
     let (cpu_seconds, peak_bytes) = (service.cpu_seconds(), service.peak_memory_bytes()?);
@@ -99,7 +104,9 @@ pub(crate) fn run(arguments: &Arguments, interrupt: &Interrupt) -> Result<(), Er
     }
     println!("demo: lag at the end: {} records", grouped(lag));
     report_verdict(&full);
-    conclude(&proof)
+    let is_same = summary::compare(&client)?;
+    conclude(&proof)?;
+    if is_same { Ok(()) } else { Err(Error::NotTheSame) }
 }
 
 fn start_servers() -> Result<(Kafka, Postgres), Error> {
@@ -112,10 +119,12 @@ fn start_servers() -> Result<(Kafka, Postgres), Error> {
 }
 
 fn load(arguments: &Arguments, kafka: &Kafka) -> Load {
+    let step_us = (DAYS * 86_400_000_000 / arguments.rows).min(60_000_000);
+    let clock = Clock::Fixed { start_ms: START_MS, step_us };
     Load {
         brokers: kafka.bootstrap_servers(),
         topic: TOPIC.to_owned(),
-        profile: Profile { partitions: arguments.partitions, ..Profile::default() },
+        profile: Profile { partitions: arguments.partitions, clock, ..Profile::default() },
         replication: 1,
         count: Some(arguments.rows),
         rate: None,

@@ -60,6 +60,30 @@ impl Launch {
             .env("DATABASE_URL", database);
         Ok(Service { program: Program::start("tidegate", command)?, address })
     }
+
+    /// Runs `tidegate rollup`; gives what it says.
+    pub(crate) fn rollup(
+        &self,
+        action: &str,
+        brokers: &str,
+        database: &str,
+    ) -> Result<String, Error> {
+        let output = Command::new(&self.tidegate)
+            .args(["rollup", action, "--config"])
+            .arg(&self.config)
+            .env("KAFKA_BROKERS", brokers)
+            .env("DATABASE_URL", database)
+            .output()
+            .map_err(|source| Error::System { action: "run tidegate rollup", source })?;
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        match output.status.success() {
+            true => Ok(text(&output.stdout)),
+            false => {
+                let (status, log_tail) = (output.status, text(&output.stderr));
+                Err(Error::ServiceEnded { status, log_tail })
+            }
+        }
+    }
 }
 
 impl Service {

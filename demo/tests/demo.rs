@@ -98,6 +98,7 @@ fn every_order_is_proved_and_the_last_line_says_so() {
     let last = lines.last().unwrap();
     assert_eq!(last, "demo: produced=90000 written=90000 lost=0 duplicated=0", "{text}");
     assert_eq!(lines.iter().filter(|line| line.ends_with("  ok")).count(), 6, "{text}");
+    assert!(text.contains("touched since") && text.contains("the same answer"), "{text}");
     assert!(text.contains("p99") && text.contains("bottleneck"), "{text}");
     assert!(demo.is_gone());
 }

@@ -10,6 +10,7 @@ mod plan;
 mod process;
 mod progress;
 mod replay;
+mod rollup;
 mod run;
 mod telemetry;
 mod trace;
@@ -61,6 +62,8 @@ enum Command {
     /// Say what became of one record: its bytes, and for each target the row that it becomes, whether it
     /// is durable, and where.
     Trace(trace::TraceArgs),
+    /// Make, refresh and look at summaries by time (`[[rollups]]`).
+    Rollup(rollup::RollupArgs),
     /// Ask a running tidegate whether it is ready: for containers and supervisors.
     Healthcheck(healthcheck::HealthcheckArgs),
 }
@@ -107,6 +110,7 @@ pub fn run() -> Result<(), Error> {
         Command::Replay(arguments) => replay::run(&arguments),
         Command::Dlq(arguments) => dlq::run(&arguments),
         Command::Trace(arguments) => trace::run(&arguments),
+        Command::Rollup(arguments) => rollup::run(&arguments),
         Command::Healthcheck(arguments) => healthcheck::run(&arguments),
     }
 }
@@ -138,6 +142,23 @@ fn bytes(bytes: Option<&[u8]>) -> String {
         Some((_, Ok(text))) if !text.contains('\0') => text.to_owned(),
         Some((bytes, _)) => format!("\\x{}", headers::hex(bytes)),
     }
+}
+
+/// Columns as wide as their widest cell; the last is as long as it is.
+fn table<R: AsRef<[String]>>(head: &[&str], rows: impl Iterator<Item = R>) -> String {
+    let head: Vec<String> = head.iter().map(|cell| (*cell).to_owned()).collect();
+    let mut lines = vec![head];
+    lines.extend(rows.map(|row| row.as_ref().iter().map(|cell| printable(cell)).collect()));
+    let width = |column: usize| {
+        let cells = lines.iter().filter_map(|line: &Vec<String>| line.get(column));
+        cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
+    };
+    let widths: Vec<usize> = (0..lines[0].len()).map(width).collect();
+    let shown = |line: &Vec<String>| {
+        let cells = line.iter().zip(&widths).map(|(cell, &width)| format!("{cell:<width$}"));
+        format!("{}\n", cells.collect::<Vec<_>>().join("  ").trim_end())
+    };
+    lines.iter().map(shown).collect()
 }
 
 #[cfg(test)]

@@ -17,6 +17,7 @@ mod quantity;
 mod reader;
 mod reference;
 mod registry;
+mod rollup;
 mod route;
 mod secret;
 mod settings;
@@ -45,6 +46,7 @@ pub use growth::{Growth, OnOutOfRange, OnUnknownField};
 pub use partitions::{Expired, PartitionBy, Partitions};
 pub(crate) use quantity::parse_duration;
 pub use registry::{Login, RegistrySettings};
+pub use rollup::{Bucket, Rollup};
 pub use route::Route;
 pub use secret::Secret;
 pub use settings::{Admin, Batch, Log, LogFormat, Memory, Shutdown};
@@ -74,6 +76,8 @@ pub struct Config {
     pub sinks: BTreeMap<String, Sink>,
     /// `[[routes]]`, at least one.
     pub routes: Vec<Route>,
+    /// `[[rollups]]`
+    pub rollups: Vec<Rollup>,
     /// `[batch]`
     pub batch: Batch,
     /// `[memory]`
@@ -214,6 +218,8 @@ fn read(tree: &Node, findings: &Findings) -> Option<Config> {
     };
     let (batch, memory) = settings::batch_and_memory(&mut root);
     let routes = read_routes(&mut root, &ends, batch.bytes, findings);
+    let known_routes = routes.as_deref().unwrap_or_default();
+    let rollups = rollup::read_all(&mut root, &ends, known_routes);
     let admin = settings::admin(&mut root);
     let shutdown = settings::shutdown(&mut root);
     let log = settings::log(&mut root);
@@ -226,6 +232,7 @@ fn read(tree: &Node, findings: &Findings) -> Option<Config> {
         sinks: sinks.into_iter().map(|(n, s)| Some((n, s?))).collect::<Option<_>>()?,
         registries: registries.into_iter().map(|(n, r)| Some((n, r?))).collect::<Option<_>>()?,
         routes: routes?,
+        rollups: rollups?,
         batch,
         memory,
         admin,

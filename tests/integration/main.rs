@@ -32,6 +32,8 @@ mod readback;
 mod rebalance;
 mod rejections;
 mod replay;
+mod rollup_models;
+mod rollups;
 mod staged;
 mod support;
 mod tables;

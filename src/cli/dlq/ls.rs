@@ -3,7 +3,7 @@
 use clap::{Args, ValueEnum};
 use serde_json::json;
 
-use super::{Store, Which, Whose, counted, printable, say};
+use super::{Store, Which, Whose, counted, say, table};
 use crate::{
     error::Error,
     sink::postgres::dead_letters::{Entry, Sum},
@@ -134,21 +134,4 @@ fn show_sums(store: &Store, by: By, sums: &[Sum], json: bool) -> Result<(), Erro
     let total: i64 = sums.iter().map(|sum| sum.count).sum();
     text.push_str(&end(store, total as u64, total as u64));
     say(&text)
-}
-
-/// Columns as wide as their widest cell; the last is as long as it is.
-fn table<R: AsRef<[String]>>(head: &[&str], rows: impl Iterator<Item = R>) -> String {
-    let head: Vec<String> = head.iter().map(|cell| (*cell).to_owned()).collect();
-    let mut lines = vec![head];
-    lines.extend(rows.map(|row| row.as_ref().iter().map(|cell| printable(cell)).collect()));
-    let width = |column: usize| {
-        let cells = lines.iter().filter_map(|line: &Vec<String>| line.get(column));
-        cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
-    };
-    let widths: Vec<usize> = (0..lines[0].len()).map(width).collect();
-    let shown = |line: &Vec<String>| {
-        let cells = line.iter().zip(&widths).map(|(cell, &width)| format!("{cell:<width$}"));
-        format!("{}\n", cells.collect::<Vec<_>>().join("  ").trim_end())
-    };
-    lines.iter().map(shown).collect()
 }

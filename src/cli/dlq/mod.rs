@@ -13,7 +13,7 @@ use std::{
 use clap::{Args, Subcommand, builder::PossibleValuesParser};
 use tokio::runtime::Runtime;
 
-use super::{ConfigArgs, bytes, printable, say, telemetry};
+use super::{ConfigArgs, bytes, printable, say, table, telemetry};
 use crate::{
     config::{Config, Sink, parse_duration},
     error::{Error, ErrorKind},

@@ -6,6 +6,7 @@ mod growth;
 mod partitions;
 mod precedence;
 mod quantities;
+mod rollups;
 mod secrets;
 mod shape;
 

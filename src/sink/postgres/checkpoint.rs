@@ -71,13 +71,13 @@ pub(super) struct Identity<'a> {
     pub(super) mapping: &'a str,
 }
 
-/// Makes the schema, the checkpoints and the dead letters, where they are missing.
+/// Makes the schema with its tables, where they are missing.
 ///
 /// # Errors
 /// When Postgres cannot be asked or refuses.
 pub(super) async fn ensure_schema(client: &mut Object) -> Result<(), PgError> {
     let failed = |error: tokio_postgres::Error| PgError::from_driver(&error);
-    let is_current = "SELECT to_regclass('tidegate.dead_letters') IS NOT NULL AND EXISTS ( \
+    let is_current = "SELECT to_regclass('tidegate.rollup_touched') IS NOT NULL AND EXISTS ( \
         SELECT FROM pg_attribute WHERE attrelid = to_regclass('tidegate.checkpoints') \
         AND attname = 'replaced' AND NOT attisdropped)";
     if client.query_one(is_current, &[]).await.map_err(failed)?.get(0) {

@@ -23,12 +23,13 @@ const CHECKOUT_MAX: Duration = Duration::from_secs(20);
 /// Settings of each session. The server's own bounds come second to the client's deadlines:
 /// statement_timeout does not end a COPY that waits for data from the client. The search path is
 /// fixed: with the default, "$user", public, the schema that tidegate makes would catch the tables of
-/// a role of the same name.
+/// a role of the same name. The isolation is fixed, as what a statement has waited for must show in the
+/// next one, whatever the database's default is.
 const SESSION: &str = "SET application_name = 'tidegate'; SET lock_timeout = '5s'; \
      SET statement_timeout = '60s'; SET idle_in_transaction_session_timeout = '30s'; \
-     SET search_path = public; SET client_min_messages = 'warning'; SET timezone = 'UTC'; SET datestyle = 'ISO, YMD'";
+     SET search_path = public; SET default_transaction_isolation = 'read committed'; SET client_min_messages = 'warning'; SET timezone = 'UTC'; SET datestyle = 'ISO, YMD'";
 
-/// Builds the pool of one sink: a connection for each writer and three for claims, audit and catalog.
+/// Builds the pool of one sink: a connection for each writer and four for claims, audit, catalog and rollups.
 ///
 /// # Errors
 /// When the URL or the CA file cannot be used.
@@ -63,7 +64,7 @@ pub fn pool(url: &str, ca_file: Option<&Path>, writers: usize) -> Result<Pool, E
         }
     };
     Pool::builder(manager)
-        .max_size(writers + 3)
+        .max_size(writers + 4)
         .runtime(Runtime::Tokio1)
         .wait_timeout(Some(CONNECT_MAX))
         .create_timeout(Some(CONNECT_MAX * 2))

@@ -1,4 +1,4 @@
-//! The tables that tidegate makes: its own two, and missing targets.
+//! The tables that tidegate makes: its own, and missing targets.
 
 use std::collections::BTreeMap;
 
@@ -61,6 +61,29 @@ CREATE TABLE IF NOT EXISTS tidegate.dead_letters (
     headers          jsonb,
     PRIMARY KEY (consumer_group, cluster_id, topic, partition, "offset", target)
 );
+CREATE TABLE IF NOT EXISTS tidegate.rollups (
+    name            text PRIMARY KEY,
+    source_table    regclass NOT NULL,
+    batch_table     regclass NOT NULL,
+    view            regclass NOT NULL,
+    time_column     text NOT NULL,
+    bucket          text NOT NULL,
+    time_zone       text NOT NULL,
+    watches_inserts boolean NOT NULL,
+    boundary        timestamptz NOT NULL DEFAULT '-infinity',
+    closing         timestamptz NOT NULL DEFAULT '-infinity' CHECK (closing < 'infinity'),
+    details_from    timestamptz NOT NULL DEFAULT '-infinity',
+    refreshed_at    timestamptz,
+    definition      text NOT NULL,
+    CHECK (details_from <= boundary AND boundary <= closing)
+);
+CREATE TABLE IF NOT EXISTS tidegate.rollup_touched (
+    rollup text NOT NULL,
+    bucket timestamptz NOT NULL
+);
+CREATE INDEX IF NOT EXISTS rollup_touched_bucket ON tidegate.rollup_touched (rollup, bucket);
+COMMENT ON TABLE tidegate.rollups IS 'Summaries by time, and up to where each is finished';
+COMMENT ON TABLE tidegate.rollup_touched IS 'Finished buckets whose rows were changed since, a row a change';
 COMMENT ON TABLE tidegate.checkpoints IS 'Next offset of each lane; moved in the transaction of the rows';
 COMMENT ON TABLE tidegate.dead_letters IS 'Records that could not become rows, with their bytes and the reason';
 "#;

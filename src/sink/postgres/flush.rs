@@ -12,7 +12,7 @@ use std::{
 use tokio_postgres::{Row, types::ToSql};
 
 use super::{
-    Shared, catalog, checkpoint, connect, partitions,
+    Shared, catalog, checkpoint, connect, late, partitions,
     session::Session,
     sqlstate::{Fault, PgError},
     table::PgTarget,
@@ -156,10 +156,13 @@ impl PostgresWriter {
             if open.is_empty() {
                 return Ok(());
             }
+            target.lineage.late.set_aside(target, &mut open);
             self.make_partitions(target, &mut open).await?;
             heart.beat();
             match self.attempt(target, &mut open).await {
                 Err(error) if partitions::is_missing(&error) && self.look_again(target).await? => {}
+                // It is known now which.
+                Err(error) if error.code == late::LATE => {}
                 // One batch at a time: the rows at fault are looked for in their own.
                 Err(error) if error.fault == Fault::Row => {
                     for flushed in open {

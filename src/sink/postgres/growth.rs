@@ -18,7 +18,9 @@ use std::{
 use deadpool_postgres::Object;
 
 use super::{
-    Shared, catalog, connect, ddl, look,
+    Shared, catalog, connect, ddl,
+    late::Late,
+    look,
     partitions::Partitions,
     sqlstate::{Fault, PgError},
     table::PgTarget,
@@ -57,6 +59,7 @@ pub(super) struct Lineage {
     pub(super) mapping: String,
     pub(super) topic: Option<Arc<DeadLetterTopic>>,
     pub(super) partitions: Option<Partitions>,
+    pub(super) late: Late,
     /// Held while the table is being changed.
     newest: Mutex<TargetId>,
     /// Columns that this process has added.
@@ -76,6 +79,7 @@ impl Lineage {
             mapping: target.mapping(),
             topic,
             partitions,
+            late: Late::default(),
             newest: Mutex::new(TargetId(0)),
             added: AtomicUsize::new(0),
             refusals: Mutex::default(),

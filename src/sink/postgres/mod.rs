@@ -10,6 +10,7 @@ pub mod encode;
 mod fit;
 mod flush;
 mod growth;
+mod late;
 mod look;
 pub mod mapping;
 mod merge;
@@ -20,6 +21,7 @@ mod session;
 pub mod sqlstate;
 mod table;
 mod tend;
+mod touched;
 pub(crate) mod trace;
 mod transaction;
 mod type_tree;
@@ -54,6 +56,8 @@ use crate::{
 };
 
 const START_PAUSE: Duration = Duration::from_millis(500);
+/// The bound of what is long by its nature, as the first refresh of a rollup.
+const WORK_MAX: Duration = Duration::from_secs(7 * 86_400);
 
 /// What the targets and writers of one sink share.
 pub(crate) struct Shared {
@@ -86,6 +90,8 @@ pub struct PostgresSink {
     shared: Arc<Shared>,
     writers: usize,
     patience: Duration,
+    /// Those that are refreshed while it runs.
+    rollups: Vec<config::Rollup>,
 }
 
 impl PostgresSink {
@@ -112,7 +118,41 @@ impl PostgresSink {
             shutdown,
             targets: Mutex::default(),
         };
-        Ok(Self { shared: Arc::new(shared), writers: config.writers, patience })
+        let (shared, rollups) = (Arc::new(shared), Vec::new());
+        Ok(Self { shared, writers: config.writers, patience, rollups })
+    }
+
+    /// Refreshes those of `rollups` that have a schedule, while it runs.
+    pub(crate) fn with_rollups(mut self, rollups: impl Iterator<Item = config::Rollup>) -> Self {
+        self.rollups.extend(rollups.filter(|rollup| rollup.every.is_some()));
+        self
+    }
+
+    /// Makes the schema of the bookkeeping, where it is missing.
+    pub(crate) fn ensure_schema(&self) -> Result<(), Error> {
+        self.ask(async |client| checkpoint::ensure_schema(client).await)
+    }
+
+    /// Does what may take long, on a connection of its own; not tried again. The inner error is not one
+    /// of the database.
+    pub(crate) fn work<T>(
+        &self,
+        work: impl AsyncFnOnce(&mut Object) -> Result<Result<T, Error>, PgError>,
+    ) -> Result<T, Error> {
+        let Shared { name, pool, shutdown, runtime, .. } = &*self.shared;
+        let mut go_on = || !shutdown.is_requested();
+        let done = runtime.block_on(connect::ask_while(pool, &mut go_on, WORK_MAX, work));
+        done.map_err(|error| {
+            let text = format!("sink {name}: {} (SQLSTATE {})", error.message, error.code);
+            match error.fault {
+                Fault::Outage if error.code.starts_with("40") || error.code == "55P03" => {
+                    Error::new(ErrorKind::Temporary, format!("{text}; try again"))
+                }
+                Fault::Outage => Error::unavailable(text),
+                Fault::Permission => Error::new(ErrorKind::Permission, text),
+                Fault::Row | Fault::Config => Error::config(text),
+            }
+        })?
     }
 
     /// Asks, and asks again while the database is away, for as long as a start may wait.
@@ -273,11 +313,11 @@ impl Sink for PostgresSink {
     fn is_tended(&self) -> bool {
         let targets = self.shared.targets.lock().unwrap_or_else(PoisonError::into_inner);
         let mut partitions = targets.iter().filter_map(|target| target.lineage.partitions.as_ref());
-        partitions.any(Partitions::expires)
+        !self.rollups.is_empty() || partitions.any(Partitions::expires)
     }
 
     fn tend(&self, heart: &Heart) {
-        tend::run(&self.shared, heart);
+        tend::run(&self.shared, &self.rollups, heart);
     }
 
     fn writer(&self, status: Arc<SinkStatus>) -> Box<dyn Writer> {

@@ -19,7 +19,7 @@ use super::{
     catalog::{Table, quote_identifier},
     column::ColumnType,
     ddl,
-    encode::rows,
+    encode::{cell, rows},
     session::Session,
     sqlstate::{Fault, PgError},
     table::PgTarget,
@@ -220,13 +220,8 @@ impl Partitions {
 
     /// The time in the key column, in microseconds; `None` for NULL and infinities.
     fn key(&self, row: &[u8], place: usize) -> Option<i64> {
-        let (_, mut rest) = row.split_first_chunk::<2>()?;
-        for _ in 0..place {
-            let (length, behind) = rest.split_first_chunk::<4>()?;
-            rest = behind.get(usize::try_from(i32::from_be_bytes(*length)).unwrap_or(0)..)?;
-        }
-        let (length, value) = rest.split_first_chunk::<4>()?;
-        match (i32::from_be_bytes(*length), self.is_date) {
+        let value = cell(row, place)?;
+        match (value.len(), self.is_date) {
             (4, true) => {
                 let days = i32::from_be_bytes(*value.first_chunk()?);
                 let is_finite = days != i32::MAX && days != i32::MIN;

@@ -359,7 +359,8 @@ impl Session {
         self.check_types(target).await
     }
 
-    /// Checks the types and moves the checkpoints on, in one round trip.
+    /// Checks the types, looks at the rollups and moves the checkpoints on, in one round trip; logs
+    /// finished buckets that were touched in another, which is seldom.
     pub(super) async fn advance(
         &mut self,
         target: &PgTarget,
@@ -372,10 +373,21 @@ impl Session {
         // Prepared beforehand, so that the check goes out first: behind an update that fails, all that
         // Postgres says of it is that the transaction is aborted.
         let statement = self.types_statement().await?;
-        let check = self.compare_types(target, &statement);
-        let (types, moved) = tokio::join!(biased; check, self.move_checkpoints(batches));
+        let rollup_statements = self.rollup_statements().await?;
+        let (types, locked, rollups, moved) = tokio::join!(
+            biased;
+            self.compare_types(target, &statement),
+            self.lock_rollups(target, &rollup_statements),
+            self.rollups(target, &rollup_statements),
+            self.move_checkpoints(batches)
+        );
         types?;
-        moved
+        locked?;
+        let (rollups, is_moved) = (rollups?, moved?);
+        if is_moved {
+            self.touch(target, batches, &rollups).await?;
+        }
+        Ok(is_moved)
     }
 
     /// Moves the checkpoints on. False if a lane is not where this process left it; in

@@ -159,7 +159,7 @@ mod tests {
     fn a_stretch_is_settled_when_what_there_is_below_its_bound_is_durable() {
         let key = LaneKey { topic: Arc::from("t"), partition: 0, target: Arc::from("pg.t") };
         let group = Group { name: "g".to_owned(), cluster_id: "c".to_owned() };
-        let (sender, _answers) = crossbeam_channel::bounded(1);
+        let (sender, _answers) = crate::mailbox::mailbox();
         let lane = Arc::new(Lane::new(key, Arc::new(group), None, 0, 5, sender));
         let stretch = Stretch::new((Arc::from("t"), 0), (5, None), (0, 20));
         stretch.set_lane(&lane);

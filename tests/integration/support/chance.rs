@@ -18,6 +18,11 @@ impl Chance {
             }
         };
         eprintln!("TIDEGATE_TEST_SEED={seed}");
+        Self::from_seed(seed)
+    }
+
+    /// A sequence of its own, for a thread.
+    pub(crate) fn from_seed(seed: u64) -> Self {
         Self { seed, state: seed }
     }
 

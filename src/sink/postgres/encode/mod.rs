@@ -49,7 +49,7 @@ use type_name::type_name;
 use value::{Literal, literal, part, typed};
 
 pub(super) use refusal::excerpt as shown;
-pub use walk::rows;
+pub use walk::{cell, rows};
 
 /// What comes before the rows: the signature, no flags, no extension.
 pub const HEADER: [u8; 19] = *b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";

@@ -29,3 +29,14 @@ fn row_end(encoded: &[u8], start: usize) -> Option<usize> {
     }
     Some(encoded.len() - rest.len())
 }
+
+/// The bytes of one field of a row; nothing for NULL, or where the row has no such field.
+pub fn cell(row: &[u8], place: usize) -> Option<&[u8]> {
+    let (_, mut rest) = row.split_first_chunk::<2>()?;
+    for _ in 0..place {
+        let (length, behind) = rest.split_first_chunk::<4>()?;
+        rest = behind.get(usize::try_from(i32::from_be_bytes(*length)).unwrap_or(0)..)?;
+    }
+    let (length, value) = rest.split_first_chunk::<4>()?;
+    value.get(..usize::try_from(i32::from_be_bytes(*length)).ok()?)
+}

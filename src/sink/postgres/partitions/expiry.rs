@@ -2,10 +2,11 @@
 
 use deadpool_postgres::Object;
 
-use super::{Found, Partitions, find, now_us};
+use super::{Found, Partitions, bucket, find, now_us};
 use crate::{
     config::Expired,
     failpoint::failpoint,
+    rollup,
     sink::postgres::{
         catalog::{Table, quote_identifier},
         sqlstate::PgError,
@@ -47,6 +48,14 @@ impl Partitions {
         let has_default = found.iter().any(|partition| partition.is_default);
         let is_over = |found: &&Found| !found.is_default && found.range.end <= before;
         for partition in found.iter().filter(is_over) {
+            let end = bucket::text(partition.range.end);
+            if let Some(rollup) = rollup::release(client, table.oid, &self.column, &end).await? {
+                tracing::info!(
+                    "the partition {} has expired and stays attached: rollup {rollup} needs its rows",
+                    partition.quoted()
+                );
+                continue;
+            }
             if self.config.expired == Expired::Drop {
                 let sql = format!(
                     "COMMENT ON TABLE {} IS '{}'",
