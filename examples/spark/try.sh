@@ -25,7 +25,7 @@ install() {
     python3 -m venv "$cache/venv"
     "$cache/venv/bin/pip" install -q --disable-pip-version-check -r "$here/requirements.txt"
     mvn -q -B -f "$here/pom.xml" dependency:copy-dependencies -DincludeScope=runtime \
-        -DexcludeGroupIds=org.scala-lang -DoutputDirectory="$cache/jars" || die "Maven failed; see above"
+        -DexcludeGroupIds=org.scala-lang,org.apache.hadoop,org.slf4j -DoutputDirectory="$cache/jars" || die "Maven failed; see above"
     echo "$sum" >"$cache/sum"
 }
 

@@ -71,7 +71,8 @@ impl Play<'_> {
     fn time(&self, chance: &mut Chance) -> String {
         let minute = match chance.below(4) {
             0 => chance.below(MINUTES as usize) as i64,
-            _ => self.front.load(SeqCst) - 2 + chance.below(5) as i64,
+            // Until it is written, the front has moved on.
+            _ => self.front.load(SeqCst) - 3 + chance.below(18) as i64,
         };
         let minute = minute.clamp(0, MINUTES - 1);
         let second = chance.below(60);
