@@ -118,16 +118,7 @@ pub(super) async fn obstacles(
     table: u32,
 ) -> Result<Vec<String>, PgError> {
     let rows = transaction.query(OBSTACLES_SQL, &[&table]).await.map_err(failed)?;
-    let mut obstacles: Vec<String> = rows.iter().map(|row| row.get(0)).collect();
-    // A summary is kept by the rows that are written to its table.
-    let rollups = "SELECT to_regclass('tidegate.rollups') IS NOT NULL";
-    if transaction.query_one(rollups, &[]).await.map_err(failed)?.get(0) {
-        let sql = "SELECT format('rollup %I', name) FROM tidegate.rollups \
-                   WHERE to_regclass(source_table::text) = $1::oid";
-        let rows = transaction.query(sql, &[&table]).await.map_err(failed)?;
-        obstacles.extend(rows.iter().map(|row| row.get::<_, String>(0)));
-    }
-    Ok(obstacles)
+    Ok(rows.iter().map(|row| row.get(0)).collect())
 }
 
 /// Turns the views of one table to another; `alias` is what columns are called after. Where one could
