@@ -16,7 +16,7 @@ const VIEW_SQL: &str = "SELECT bucket, status, orders, revenue FROM orders_summa
 const INDEX_SQL: &str = "CREATE INDEX ON orders_realtime USING brin (created_at)";
 const PARTS_SQL: &str = "\
     SELECT (SELECT count(*) FROM orders_batch_summary b, tidegate.rollups r WHERE b.bucket < r.boundary), \
-           (SELECT count(DISTINCT bucket) FROM tidegate.rollup_touched t, tidegate.rollups r \
+           (SELECT count(DISTINCT t.bucket) FROM tidegate.rollup_touched t, tidegate.rollups r \
             WHERE t.bucket < r.boundary)";
 
 /// Makes the summary, and finishes all days that there are.
