@@ -57,6 +57,8 @@ delete.topic.enable=true
 group.initial.rebalance.delay.ms=0
 "
     ));
+    // Records are kept whatever their timestamps: tests and replays have them from any time.
+    properties.push_str("log.retention.ms=-1\n");
     // After kill -9 a broker may not register again until its former session has run out.
     properties.push_str("broker.heartbeat.interval.ms=500\nbroker.session.timeout.ms=3000\n");
     for (key, value) in extra {
