@@ -188,17 +188,6 @@ pub(crate) fn median(values: impl IntoIterator<Item = f64>) -> f64 {
     }
 }
 
-/// An error and what has caused it, in a line.
-pub(crate) fn with_causes(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
-}
-
 /// Writes a result to `target/bench/<name>.json`.
 pub(crate) fn write(name: &str, value: &serde_json::Value) -> Result<()> {
     std::fs::create_dir_all(FOLDER)?;
@@ -221,7 +210,7 @@ pub(crate) fn end(name: &str, missed: Result<Vec<String>>) -> ExitCode {
             if missed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
         }
         Err(error) => {
-            eprintln!("{name}: {}", with_causes(&*error));
+            eprintln!("{name}: {}", stack::with_causes(&*error));
             ExitCode::FAILURE
         }
     }

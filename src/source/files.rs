@@ -8,7 +8,7 @@ mod head;
 
 use std::{
     fs::File,
-    io::{self, BufRead as _, BufReader, Read, Seek as _},
+    io::{self, Read, Seek as _},
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex, PoisonError,
@@ -24,7 +24,8 @@ use self::head::Head;
 use super::{
     Source,
     claim::claim,
-    line_reader::{Input, LineReader, record_of},
+    first_route,
+    line_reader::{Input, LineReader, look},
 };
 use crate::{
     error::{Error, ErrorKind},
@@ -145,16 +146,13 @@ impl Source for FilesSource {
         _wait: Duration,
         visit: &mut dyn FnMut(&Record<'_>) -> bool,
     ) -> Result<(), Error> {
-        let mut of_use = 0;
+        let mut wanted = count;
         for (path, _) in &self.load.files {
-            let failed = |error: io::Error| unreadable(path, &error);
-            let input = open(path, &Arc::default()).map_err(failed)?;
-            for (offset, line) in (0..).zip(BufReader::new(input).split(b'\n')) {
-                let line = line.map_err(failed)?;
-                of_use += usize::from(visit(&record_of(&self.name, offset, &line)));
-                if of_use == count {
-                    return Ok(());
-                }
+            let looked = open(path, &Arc::default())
+                .and_then(|input| look(input, &self.name, &mut wanted, visit));
+            looked.map_err(|error| unreadable(path, &error))?;
+            if wanted == 0 {
+                break;
             }
         }
         Ok(())
@@ -165,9 +163,7 @@ impl Source for FilesSource {
         routes: Vec<Arc<Route>>,
         context: Context,
     ) -> Result<JoinHandle<()>, Error> {
-        let Some(route) = routes.first().cloned() else {
-            return Err(Error::software(format!("source {} has no route", self.name)));
-        };
+        let route = first_route(&routes, &self.name)?;
         let mut readers = Vec::new();
         for number in 0..self.jobs.min(self.load.len()) {
             let group = Group { name: self.group.clone(), cluster_id: CLUSTER.to_owned() };

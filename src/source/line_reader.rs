@@ -2,7 +2,7 @@
 //! the line, from 0.
 
 use std::{
-    io::{self, Read},
+    io::{self, BufRead as _, BufReader, Read},
     sync::Arc,
     time::Duration,
 };
@@ -56,6 +56,22 @@ pub(super) fn record_of<'a>(topic: &'a str, offset: i64, text: &'a [u8]) -> Reco
         value: Some(text),
         headers: None,
     }
+}
+
+/// Shows lines to `visit`, until it has said of as many as are still `wanted` that they are of use.
+pub(super) fn look(
+    input: Input,
+    topic: &str,
+    wanted: &mut usize,
+    visit: &mut dyn FnMut(&Record<'_>) -> bool,
+) -> io::Result<()> {
+    for (offset, line) in (0..).zip(BufReader::new(input).split(b'\n')) {
+        *wanted -= usize::from(visit(&record_of(topic, offset, &line?)));
+        if *wanted == 0 {
+            break;
+        }
+    }
+    Ok(())
 }
 
 impl LineReader<'_> {

@@ -70,3 +70,9 @@ pub trait Source: Send {
         context: Context,
     ) -> Result<JoinHandle<()>, Error>;
 }
+
+/// The route of a source that has but one.
+fn first_route(routes: &[Arc<Route>], source: &str) -> Result<Arc<Route>, Error> {
+    let missing = || Error::software(format!("source {source} has no route"));
+    routes.first().cloned().ok_or_else(missing)
+}

@@ -3,7 +3,7 @@
 
 use std::{
     fs::File,
-    io::{self, BufRead as _, BufReader},
+    io,
     os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
     sync::Arc,
@@ -14,8 +14,9 @@ use std::{
 use super::{
     Source,
     claim::claim,
+    first_route,
     kafka::Fetched,
-    line_reader::{Input, LineReader, record_of},
+    line_reader::{Input, LineReader, look},
 };
 use crate::{
     batch::Original,
@@ -147,16 +148,9 @@ impl Source for NdjsonSource {
                 self.name
             )));
         }
-        let mut of_use = 0;
-        for (offset, line) in (0..).zip(BufReader::new(self.open()?).split(b'\n')) {
-            let failed = |error| Error::config(format!("sources.{}: {error}", self.name));
-            let line = line.map_err(failed)?;
-            of_use += usize::from(visit(&record_of(&self.name, offset, &line)));
-            if of_use == count {
-                break;
-            }
-        }
-        Ok(())
+        let mut wanted = count;
+        look(self.open()?, &self.name, &mut wanted, visit)
+            .map_err(|error| Error::config(format!("sources.{}: {error}", self.name)))
     }
 
     fn start(
@@ -165,9 +159,7 @@ impl Source for NdjsonSource {
         context: Context,
     ) -> Result<JoinHandle<()>, Error> {
         let reader = self.open()?;
-        let Some(route) = routes.first().cloned() else {
-            return Err(Error::software(format!("source {} has no route", self.name)));
-        };
+        let route = first_route(&routes, &self.name)?;
         let watchdog = context.watchdog.clone();
         watchdog.spawn(&format!("read-{}", self.name), move |heart| {
             if let Err(error) = self.run(reader, &route, &context, heart) {

@@ -86,3 +86,14 @@ impl Error {
         move |source| Self::Io { action, path, source }
     }
 }
+
+/// An error and what has caused it, in a line.
+pub fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
+}

@@ -29,7 +29,7 @@ mod runtime;
 
 pub use connect::Connect;
 pub use disk::Disk;
-pub use error::{Error, Result};
+pub use error::{Error, Result, with_causes};
 pub use http::http_get;
 pub use kafka::{Broker, KAFKA_VERSION, Kafka, KafkaOptions, cache};
 pub use port::free_port;

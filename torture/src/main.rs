@@ -17,29 +17,19 @@ mod run;
 mod servers;
 mod wait;
 
-use std::{error::Error as _, process::ExitCode};
+use std::process::ExitCode;
 
 use clap::Parser;
 
-use crate::{arguments::Arguments, error::Error};
+use crate::arguments::Arguments;
 
 fn main() -> ExitCode {
     match run::run(&Arguments::parse()) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
-            eprintln!("torture: {}", with_causes(&error));
+            eprintln!("torture: {}", stack::with_causes(&error));
             ExitCode::FAILURE
         }
     }
-}
-
-fn with_causes(error: &Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
 }

@@ -54,7 +54,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<bool, Error> {
     report.seconds = started.elapsed().as_secs_f64();
     let proof = ledger.and_then(|ledger| settle(scene, &ledger));
     if let Err(error) = &proof {
-        findings.add(crate::with_causes(error));
+        findings.add(stack::with_causes(error));
     }
     let (proof, findings, facts) = (proof.ok(), findings.all(), fleet.facts());
     let ending = Ending { facts: &facts, proof: proof.as_ref(), findings: &findings };
@@ -105,7 +105,7 @@ fn under_load(
         // Whatever went wrong, what the table holds is to be known.
         let note = |outcome: Result<(), Error>| {
             if let Err(error) = outcome {
-                findings.add(crate::with_causes(&error));
+                findings.add(stack::with_causes(&error));
             }
         };
         note(drive(ends_at));

@@ -164,6 +164,18 @@ impl KafkaSource {
             .collect()
     }
 
+    /// The cluster's id, a part of the checkpoints' names: without it the lanes would find other ones. A
+    /// client that has seen metadata knows it; one that has just been made may wait a second for its
+    /// next look.
+    fn cluster_id(&self, inquirer: &BaseProducer) -> Result<String, Error> {
+        inquirer.client().fetch_cluster_id(ASK_MAX).ok_or_else(|| {
+            Error::unavailable(format!(
+                "source {}: the brokers at {} do not tell the id of their cluster",
+                self.name, self.config.brokers
+            ))
+        })
+    }
+
     /// A client for questions about the cluster. A producer, as that belongs to no group: to end, a
     /// consumer may wait a second for an answer about its coordinator.
     fn inquirer(&self) -> Result<BaseProducer, Error> {
@@ -290,14 +302,7 @@ impl Source for KafkaSource {
         let topics: Vec<String> = routes.iter().flat_map(|route| route.topics.clone()).collect();
         let inquirer = self.inquirer()?;
         let counts = self.partition_counts(&inquirer, &topics)?;
-        // Part of the checkpoints' names: without it the lanes would find other ones. A client that has
-        // seen metadata knows it; one that has just been made may wait a second for its next look.
-        let cluster_id = inquirer.client().fetch_cluster_id(ASK_MAX).ok_or_else(|| {
-            Error::unavailable(format!(
-                "source {}: the brokers at {} do not tell the id of their cluster",
-                self.name, self.config.brokers
-            ))
-        })?;
+        let cluster_id = self.cluster_id(&inquirer)?;
         drop(inquirer);
         // This member may end up with all partitions.
         let fetch_bytes = self.memory.fetch_bytes(counts.iter().sum());

@@ -6,7 +6,6 @@ use rdkafka::{
     Offset, TopicPartitionList,
     consumer::{BaseConsumer, Consumer as _},
     error::{KafkaError, RDKafkaErrorCode},
-    producer::Producer as _,
 };
 
 use super::{
@@ -25,7 +24,7 @@ use crate::{
     record::Record,
     route::{Context, LaneStart, OpenPartition, Route},
     sink::{Claimant, Claimed, Group, Rank, TopicIds},
-    source::{Source, claim::claim},
+    source::{Source, claim::claim, first_route},
     status::SourceState,
     stop::Stop,
     watchdog::Heart,
@@ -279,15 +278,10 @@ impl Source for RangeSource {
         routes: Vec<Arc<Route>>,
         context: Context,
     ) -> Result<JoinHandle<()>, Error> {
-        let Some(route) = routes.first().cloned() else {
-            return Err(Error::software(format!("source {} has no route", self.kafka.name)));
-        };
+        let route = first_route(&routes, &self.kafka.name)?;
         let inquirer = self.kafka.inquirer()?;
         let counts = self.kafka.partition_counts(&inquirer, &route.topics)?;
-        let cluster_id = inquirer.client().fetch_cluster_id(ASK_MAX).ok_or_else(|| {
-            let name = &self.kafka.name;
-            Error::unavailable(format!("source {name}: the brokers do not tell their cluster's id"))
-        })?;
+        let cluster_id = self.kafka.cluster_id(&inquirer)?;
         let of_topic = |(topic, count): (&String, &usize)| {
             let topic: Arc<str> = Arc::from(topic.as_str());
             (0..*count as i32).map(move |partition| (Arc::clone(&topic), partition))
