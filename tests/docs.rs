@@ -10,10 +10,10 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// The first three cells of each row of the README's table of metrics.
+/// The first three cells of each row of the table of metrics.
 fn documented() -> BTreeSet<[String; 3]> {
-    let readme = fs::read_to_string(root().join("README.md")).unwrap();
-    let table = readme.split("| metric | type | labels | meaning |").nth(1).expect("the table");
+    let page = fs::read_to_string(root().join("docs/operations.md")).unwrap();
+    let table = page.split("| metric | type | labels | meaning |").nth(1).expect("the table");
     let rows = table.lines().skip(2).take_while(|line| line.starts_with('|'));
     rows.map(|row| {
         let cells: Vec<&str> = row.split('|').map(str::trim).collect();
@@ -42,7 +42,7 @@ fn metrics_in(text: &str) -> BTreeSet<String> {
 }
 
 #[test]
-fn the_readme_lists_exactly_the_metrics_that_there_are() {
+fn the_documentation_lists_exactly_the_metrics_that_there_are() {
     let exported: BTreeSet<[String; 3]> = ALL
         .iter()
         .map(|metric| [metric.name, metric.kind, metric.labels].map(str::to_owned))
@@ -50,8 +50,8 @@ fn the_readme_lists_exactly_the_metrics_that_there_are() {
     let documented = documented();
     let missing: Vec<_> = exported.difference(&documented).collect();
     let invented: Vec<_> = documented.difference(&exported).collect();
-    assert!(missing.is_empty(), "not in the README, or with other words: {missing:#?}");
-    assert!(invented.is_empty(), "in the README alone: {invented:#?}");
+    assert!(missing.is_empty(), "not in docs/operations.md, or with other words: {missing:#?}");
+    assert!(invented.is_empty(), "in docs/operations.md alone: {invented:#?}");
 }
 
 #[test]

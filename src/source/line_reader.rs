@@ -120,7 +120,7 @@ impl LineReader<'_> {
                 ErrorKind::Data,
                 format!(
                     "{}: {first} lines were written already, but the file has only {offset}: it is \
-                     another file than before (see \"positions\" in the README)",
+                     another file than before (see \"Positions\" in docs/delivery.md)",
                     self.name
                 ),
             ));

@@ -72,7 +72,7 @@ impl Flow {
     }
 }
 
-/// The configuration, for a role of the test's own that may do what the README asks for.
+/// The configuration, for a role of the test's own that may do what docs/configuration.md asks for.
 fn config_of_role(world: &World, role: &str) -> String {
     let database = &world.name;
     let grants = format!(

@@ -2,7 +2,7 @@
 //!
 //! Values as producers write them, right and wrong, go through the real encoder and binary COPY into
 //! a column; beside it, Postgres reads the value's text. Where both take it, both must show the
-//! same. Where only one takes it, the README's table of types must say so.
+//! same. Where only one takes it, the table of types in docs/tables.md must say so.
 
 use std::{collections::BTreeMap, time::Duration};
 

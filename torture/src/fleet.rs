@@ -1,5 +1,5 @@
-//! The instances and their supervisor, who does what the README promises to suffice: starts again
-//! what ended with a code that is worth it.
+//! The instances and their supervisor, who does what docs/operations.md promises to suffice: starts
+//! again what ended with a code that is worth it.
 
 use std::{
     collections::BTreeMap,
@@ -27,7 +27,7 @@ const RESTART_PAUSE: Duration = Duration::from_millis(500);
 const SAMPLE_INTERVAL: Duration = Duration::from_millis(500);
 /// How long a stop may take: the drain (5 s here), the last commit (5 s), the consumer's close.
 const STOP_MAX: Duration = Duration::from_secs(30);
-/// Codes that the README calls not worth a restart, and the end that nobody asked for.
+/// Codes that docs/operations.md calls not worth a restart, and the end that nobody asked for.
 const FINAL_CODES: [i32; 5] = [0, 64, 65, 77, 78];
 
 /// Empty while somebody holds the instance to end it.

@@ -315,7 +315,7 @@ fn judge(
         message: format!(
             "the checkpoint {stands} while this process has written up to {}: somebody else writes \
              it, or a database from before this lane was restored. The rows in the table tell which \
-             offset is next (see \"positions\" in the README)",
+             offset is next (see \"Positions\" in docs/delivery.md)",
             batch.begin
         ),
         copy_line: None,

@@ -104,8 +104,8 @@ pub(super) fn failure(name: &str, position: i64, code: RDKafkaErrorCode) -> Opti
             ErrorKind::Data,
             format!(
                 "{name}: offset {position} is not there any more: retention removed it, or the topic \
-                 was recreated. Nothing is skipped silently; see \"positions\" in the README for the \
-                 way on"
+                 was recreated. Nothing is skipped silently; see \"Positions\" in docs/delivery.md \
+                 for the way on"
             ),
         )),
         RDKafkaErrorCode::BadMessage => Some(Error::new(

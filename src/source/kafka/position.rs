@@ -407,7 +407,7 @@ fn check_topic(
         format!(
             "{lane}: its checkpoint is {next_offset} of a topic with the id {old}, but the topic was \
              recreated and has the id {new}. To read the new one from its beginning, set next_offset \
-             to {low} and topic_id to NULL (see \"positions\" in the README)"
+             to {low} and topic_id to NULL (see \"Positions\" in docs/delivery.md)"
         ),
     ))
 }
@@ -430,7 +430,7 @@ fn check(key: &LaneKey, position: i64, known: &Known, what: &str) -> Result<(), 
     } else {
         return Ok(());
     };
-    Err(Error::new(ErrorKind::Data, format!("{message} (see \"positions\" in the README)")))
+    Err(Error::new(ErrorKind::Data, format!("{message} (see \"Positions\" in docs/delivery.md)")))
 }
 
 #[cfg(test)]

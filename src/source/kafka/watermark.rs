@@ -77,7 +77,7 @@ impl Watermarks {
                     ErrorKind::Data,
                     format!(
                         "topic {topic} was recreated while it was being read: its id was {known} and \
-                         is {id}. See \"positions\" in the README for the way on"
+                         is {id}. See \"Positions\" in docs/delivery.md for the way on"
                     ),
                 ));
             }
