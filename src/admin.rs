@@ -10,16 +10,10 @@ use axum::{
     routing::get,
 };
 use metrics_exporter_prometheus::PrometheusHandle;
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio::{net::TcpListener, runtime::Handle};
 
-use crate::{
-    error::Error,
-    lane::Loss,
-    metrics,
-    status::{SourceState, Status},
-    verdict,
-};
+use crate::{error::Error, metrics, report::report, status::Status};
 
 #[derive(Clone)]
 struct Admin {
@@ -82,65 +76,5 @@ async fn show_ready(State(admin): State<Admin>) -> impl IntoResponse {
 }
 
 async fn show_status(State(admin): State<Admin>) -> Json<Value> {
-    Json(status_of(&admin.status))
-}
-
-fn status_of(status: &Status) -> Value {
-    let latency = status.latency.read();
-    let lag = status.lag();
-    let verdict = verdict::judge(&status.partition_clock.read(), &status.writer_times(), lag);
-    let sources: Vec<Value> = status
-        .sources()
-        .into_iter()
-        .map(|(name, state)| match state {
-            SourceState::Starting => json!({"name": name, "state": "starting"}),
-            SourceState::Running { partitions: 0 } => json!({"name": name, "state": "standby"}),
-            SourceState::Running { partitions } => {
-                json!({"name": name, "state": "running", "partitions": partitions})
-            }
-            SourceState::Claiming { reason } => {
-                json!({"name": name, "state": "claiming", "reason": reason})
-            }
-            SourceState::Finished => json!({"name": name, "state": "finished"}),
-        })
-        .collect();
-    let sinks: Vec<Value> = status
-        .sinks()
-        .into_iter()
-        .map(|(name, sink)| {
-            let outage = sink.outage().map(|outage| {
-                json!({"seconds": outage.since.elapsed().as_secs_f64(), "sqlstate": outage.class,
-                       "message": outage.message})
-            });
-            json!({"name": name, "writers": sink.writers, "queue_batches": sink.queue_depth(),
-                   "queue_capacity_batches": sink.queue_capacity(), "outage": outage})
-        })
-        .collect();
-    let lanes: Vec<Value> = status
-        .lanes()
-        .iter()
-        .map(|lane| {
-            let counts = lane.counts();
-            json!({
-                "topic": &*lane.key.topic, "partition": lane.key.partition, "target": &*lane.key.target,
-                "durable_offset": lane.durable(), "high_watermark": lane.high_watermark(),
-                "lag_records": lane.lag(), "consumed": counts.consumed,
-                "written": counts.written,
-                "coalesced": counts.coalesced, "filtered": counts.filtered,
-                "dead_lettered": counts.dead_lettered,
-                "in_flight": counts.in_flight, "lost": lane.loss().map(Loss::as_str),
-            })
-        })
-        .collect();
-    let obstacles = status.obstacles();
-    json!({
-        "ready": obstacles.is_empty(), "obstacles": obstacles,
-        "uptime_seconds": status.started.elapsed().as_secs_f64(), "lag_records": lag,
-        "latency_ms": {"p50": latency.quantile_ms(0.5), "p95": latency.quantile_ms(0.95),
-                       "p99": latency.quantile_ms(0.99)},
-        "verdict": {"bottleneck": verdict.bottleneck.as_str(), "evidence": verdict.evidence},
-        "memory": {"budget_bytes": status.memory.budget_bytes(),
-                   "batch_max_bytes": status.memory.batch_bytes()},
-        "sources": sources, "sinks": sinks, "lanes": lanes,
-    })
+    Json(report(&admin.status))
 }

@@ -12,6 +12,7 @@ pub use crate::{
     original::Original,
 };
 use crate::{
+    lane::Held,
     record::Record,
     rejection::{Reason, Rejection},
 };
@@ -322,6 +323,12 @@ impl Batch {
     /// Bytes of encoded rows.
     pub fn encoded_bytes(&self) -> usize {
         self.segments.iter().map(|s| s.bytes.len()).sum()
+    }
+
+    /// What it holds, for whoever looks at its lane.
+    pub fn held(&self) -> Held {
+        let first_ms = self.timestamps_ms.first().map(|(ms, _)| *ms);
+        Held { first_ms, bytes: self.held_bytes() }
     }
 
     /// Bytes held against the memory budget.

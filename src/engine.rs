@@ -15,7 +15,9 @@ use crate::{
     config::{self, Config, DeadLetters},
     error::{Error, ErrorKind},
     filter::Filter,
+    incidents,
     memory::Memory,
+    observer::Observer,
     route::{Context, Route, RouteTarget, target_name},
     selector::Selector,
     shape::Shape,
@@ -27,7 +29,7 @@ use crate::{
         ndjson::NdjsonSource,
     },
     state_line::StateLine,
-    status::{SinkStatus, SourceState, Status},
+    status::{RouteStatus, SinkStatus, SourceState, Status, TargetStatus},
     topics,
     watchdog::Watchdog,
     writer::WriterThread,
@@ -154,7 +156,12 @@ impl Engine {
                 Err(error) => self.context.shutdown.fail(error),
             }
         }
-        self.watch(&sources);
+        let watched = feeds
+            .iter()
+            .map(|(name, feed)| (name.clone(), Arc::clone(&feed.sink), Arc::clone(&feed.status)));
+        let observer = Observer::new(self.status(), watched);
+        self.watch(&sources, observer);
+        self.context.status.drain();
         let ended = self.join(sources) && {
             drop(feeds);
             join_until(writers, Instant::now() + JOIN_MAX)
@@ -215,7 +222,7 @@ impl Engine {
         route: &config::Route,
         feeds: &BTreeMap<String, Feed>,
     ) -> Result<Route, Error> {
-        let mut targets = Vec::new();
+        let (mut targets, mut shown) = (Vec::new(), Vec::new());
         let mut selectors: Vec<Selector> = Vec::new();
         for configured in &route.to {
             let Some(feed) = feeds.get(&configured.sink) else {
@@ -231,9 +238,21 @@ impl Engine {
             selectors.extend(target.selectors());
             selectors.extend(filter.iter().flat_map(Filter::selectors));
             let name = target_name(&configured.sink, target.as_ref());
+            shown.push(TargetStatus {
+                name: Arc::clone(&name),
+                sink: configured.sink.clone(),
+                table: Some(target.name()).filter(|table| !table.is_empty()),
+            });
             targets.push(RouteTarget { name, target, filter, queue: feed.sender.clone() });
         }
+        self.context.status.add_route(RouteStatus {
+            name: route.name.clone(),
+            source: route.source.clone(),
+            topics: route.topics.clone(),
+            targets: shown,
+        });
         Ok(Route {
+            source: route.source.clone(),
             topics: route.topics.clone(),
             selectors: Selector::distinct(selectors),
             format: route.format.clone(),
@@ -327,13 +346,17 @@ impl Engine {
     }
 
     /// Looks after the threads until the sources end or are told to.
-    fn watch(&self, sources: &[JoinHandle<()>]) {
+    fn watch(&self, sources: &[JoinHandle<()>], mut observer: Observer) {
         let mut state_line = StateLine::new(Arc::clone(&self.context.status));
         while !self.context.shutdown.sleep(TURN) {
             if sources.iter().all(JoinHandle::is_finished) {
                 return;
             }
+            observer.tick();
             state_line.tick();
+            for (incident, times) in incidents::repeats() {
+                tracing::warn!(target: incidents::REPEATED, "{}", incident.repeated(times));
+            }
             self.check_threads();
         }
     }

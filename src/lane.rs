@@ -3,14 +3,18 @@
 //! [`Lane`] is what the threads share of it: the partition thread that fills batches, the writer
 //! that makes them durable, the source that commits the frontier, and whoever reads the status.
 
-use std::{fmt, sync::Arc, time::Instant};
+use std::{
+    fmt,
+    sync::Arc,
+    time::{Instant, SystemTime, UNIX_EPOCH},
+};
 
 use crate::{
     batch::Batch,
     mailbox::Sender,
     sink::Group,
     sync::{
-        Mutex, PoisonError,
+        Mutex, MutexGuard, PoisonError,
         atomic::{AtomicI64, AtomicU8, Ordering::Acquire, Ordering::Relaxed, Ordering::Release},
     },
 };
@@ -109,8 +113,67 @@ pub struct Lane {
     acknowledgements: Sender<Acknowledgement>,
     state: AtomicU8,
     durable: AtomicI64,
+    low_watermark: AtomicI64,
     high_watermark: AtomicI64,
-    counts: Mutex<Counts>,
+    progress: Mutex<Progress>,
+}
+
+/// What changes with the records of a lane, under one lock.
+#[derive(Debug, Default)]
+struct Progress {
+    counts: Counts,
+    open: Held,
+    departed: Held,
+    /// Timestamp of the last record that became durable.
+    durable_ms: Option<i64>,
+    /// When that was, as Unix time.
+    moved_at_ms: Option<i64>,
+    /// The end of the partition, and the end of what was delivered before it: between the two is no record.
+    end: Option<(i64, i64)>,
+}
+
+/// What a batch holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Held {
+    /// Timestamp of its first record, which stands for the oldest.
+    pub first_ms: Option<i64>,
+    /// Bytes against the memory budget.
+    pub bytes: usize,
+}
+
+/// Where a lane stands, at one moment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Standing {
+    /// Where its records are.
+    pub counts: Counts,
+    /// The next offset that is not durable in the target.
+    pub durable: i64,
+    /// The same, but past what lies there and is no record, or was removed by retention before it was read.
+    pub reached: i64,
+    /// Timestamp of the first record that is in hand and not durable.
+    pub oldest_ms: Option<i64>,
+    /// Timestamp of the last record that became durable.
+    pub durable_ms: Option<i64>,
+    /// When that was, as Unix time.
+    pub moved_at_ms: Option<i64>,
+    /// Bytes of its batches.
+    pub held_bytes: usize,
+    /// Beginning of the partition as the broker last told it.
+    pub low: Option<i64>,
+    /// End of the partition as the broker last told it.
+    pub high: Option<i64>,
+}
+
+impl Standing {
+    /// Records behind the end of the partition; never negative. `None` where the end is not known.
+    pub fn lag(&self) -> Option<u64> {
+        self.high.map(|high| (high - self.reached).max(0) as u64)
+    }
+
+    /// Offsets that retention has removed before they were durable.
+    pub fn expired(&self) -> u64 {
+        self.low.map_or(0, |low| (low - self.durable).max(0) as u64)
+    }
 }
 
 /// Where the records of this assignment are: consumed = written + coalesced + filtered +
@@ -169,8 +232,9 @@ impl Lane {
             acknowledgements,
             state: AtomicU8::new(ACTIVE),
             durable: AtomicI64::new(position),
+            low_watermark: AtomicI64::new(-1),
             high_watermark: AtomicI64::new(-1),
-            counts: Mutex::default(),
+            progress: Mutex::default(),
         }
     }
 
@@ -179,9 +243,9 @@ impl Lane {
         self.durable.load(Acquire)
     }
 
-    /// The end of the partition as the broker last told it; `None` before it has.
-    pub fn high_watermark(&self) -> Option<i64> {
-        Some(self.high_watermark.load(Relaxed)).filter(|high| *high >= 0)
+    /// The broker told where the partition begins.
+    pub fn set_low_watermark(&self, low: i64) {
+        self.low_watermark.store(low, Relaxed);
     }
 
     /// The broker told the end of the partition.
@@ -189,21 +253,60 @@ impl Lane {
         self.high_watermark.store(high, Relaxed);
     }
 
-    /// Records behind the end of the partition; never negative.
-    pub fn lag(&self) -> Option<u64> {
-        self.high_watermark().map(|high| (high - self.durable()).max(0) as u64)
-    }
-
     /// The partition thread took records in.
     pub fn take_in(&self, records: u64) {
-        let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
-        counts.consumed += records;
-        counts.in_flight += records;
+        let mut progress = self.progress();
+        progress.counts.consumed += records;
+        progress.counts.in_flight += records;
+    }
+
+    /// What its open batch holds now.
+    pub fn hold(&self, open: Held) {
+        self.progress().open = open;
+    }
+
+    /// The open batch, which holds so much, leaves for the sink.
+    pub fn depart(&self, departed: Held) {
+        let mut progress = self.progress();
+        (progress.open, progress.departed) = (Held::default(), departed);
+    }
+
+    /// There is no record from `delivered`, the end of what was delivered, up to `end`, the end of the
+    /// partition: marks of transactions, records of aborted ones, what compaction removed.
+    pub fn reach_end(&self, delivered: i64, end: i64) {
+        if delivered < end {
+            self.progress().end = Some((delivered, end));
+        }
     }
 
     /// Where its records are, at this moment.
     pub fn counts(&self) -> Counts {
-        *self.counts.lock().unwrap_or_else(PoisonError::into_inner)
+        self.progress().counts
+    }
+
+    /// Where it stands, at this moment.
+    pub fn standing(&self) -> Standing {
+        let known = |watermark: &AtomicI64| Some(watermark.load(Relaxed)).filter(|at| *at >= 0);
+        let (low, high) = (known(&self.low_watermark), known(&self.high_watermark));
+        let progress = self.progress();
+        let durable = self.durable();
+        let end = progress.end.filter(|(delivered, _)| *delivered <= durable).map(|(_, end)| end);
+        let reached = durable.max(end.unwrap_or(durable)).max(low.unwrap_or(durable));
+        Standing {
+            counts: progress.counts,
+            durable,
+            reached,
+            oldest_ms: progress.departed.first_ms.or(progress.open.first_ms),
+            durable_ms: progress.durable_ms,
+            moved_at_ms: progress.moved_at_ms,
+            held_bytes: progress.departed.bytes + progress.open.bytes,
+            low,
+            high,
+        }
+    }
+
+    fn progress(&self) -> MutexGuard<'_, Progress> {
+        self.progress.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Nothing more of it may be written: its partition goes to another owner.
@@ -242,7 +345,11 @@ impl Lane {
     pub fn settle(&self, batch: Batch, outcome: Outcome) {
         match outcome {
             Outcome::Durable => {
-                let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+                let mut progress = self.progress();
+                progress.departed = Held::default();
+                progress.durable_ms = batch.timestamps_ms.last().map(|(ms, _)| *ms);
+                progress.moved_at_ms = Some(unix_ms());
+                let counts = &mut progress.counts;
                 counts.written += batch.rows() - batch.coalesced;
                 counts.coalesced += batch.coalesced;
                 counts.filtered += batch.filtered;
@@ -257,4 +364,9 @@ impl Lane {
         // The partition thread may be gone: then nobody waits for the answer.
         self.acknowledgements.send(Acknowledgement { index, outcome, at, batch });
     }
+}
+
+/// Milliseconds since the Unix epoch.
+pub(crate) fn unix_ms() -> i64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_millis() as i64)
 }

@@ -1,6 +1,7 @@
 //! One lane as its partition thread sees it: the batch that is open, and the one on its way.
 
 use std::{
+    collections::BTreeMap,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -12,6 +13,7 @@ use crate::{
     breaker::{Breaker, Tripped},
     error::{Error, ErrorKind},
     frontier::{Broken, Frontier},
+    incidents,
     intake::Intake,
     lane::{Lane, LaneKey},
     record::Record,
@@ -81,6 +83,7 @@ impl LaneFeed {
     /// The open batch leaves for the sink.
     pub(crate) fn depart(&mut self) -> Result<(), Broken> {
         self.frontier.depart(self.open.begin..self.open.end)?;
+        self.lane.depart(self.open.held());
         self.departed_at = Some(Instant::now());
         Ok(())
     }
@@ -135,9 +138,25 @@ impl LaneFeed {
         )
     }
 
-    /// Counts what was taken in since the last time.
-    pub(crate) fn publish_counts(&mut self) {
+    /// Dead letters of a batch are durable: tells what kinds, without what was in them.
+    pub(crate) fn note_letters(&self, letters: &[DeadLetter]) {
+        let mut kinds: BTreeMap<(&str, Option<&str>), u64> = BTreeMap::new();
+        for DeadLetter { rejection, .. } in letters {
+            *kinds.entry((rejection.reason.as_str(), rejection.column.as_deref())).or_default() +=
+                1;
+        }
+        let LaneKey { topic, partition, target } = &self.lane.key;
+        for ((reason, column), count) in kinds {
+            let column = column.map_or_else(String::new, |column| format!(", column {column}"));
+            let place = format!("{topic}[{partition}] to {target}");
+            incidents::note(&place, &format!("dead letters: {reason}{column}"), count);
+        }
+    }
+
+    /// Tells what was taken in since the last time, and what the open batch holds.
+    pub(crate) fn publish(&mut self) {
         self.lane.take_in(std::mem::take(&mut self.unpublished));
+        self.lane.hold(self.open.held());
     }
 }
 

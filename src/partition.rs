@@ -4,7 +4,10 @@
 //! Knows nothing of Kafka: a source pushes records and calls [`Partition::tick`].
 
 use std::{
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
     time::{Duration, Instant},
 };
 
@@ -24,7 +27,7 @@ use crate::{
     selector::Selector,
     shutdown::Shutdown,
     sink::Flushed,
-    stage::{Stage, StageClock},
+    stage::{Stage, StageClock, ThreadClock},
     stop::Stop,
     watchdog::Heart,
 };
@@ -49,8 +52,10 @@ pub(crate) struct Partition {
     shutdown: Shutdown,
     memory: Arc<Memory>,
     policy: BatchPolicy,
-    clock: Arc<StageClock>,
-    busy_since: Instant,
+    clock: ThreadClock,
+    /// Bytes of keys and payloads that were taken in since the last time, and all of the source's.
+    unpublished_bytes: u64,
+    source_bytes: Arc<AtomicU64>,
 }
 
 /// What a partition thread shares with the rest of the engine.
@@ -63,7 +68,8 @@ pub(crate) struct PartitionParts {
     pub(crate) shutdown: Shutdown,
     pub(crate) memory: Arc<Memory>,
     pub(crate) policy: BatchPolicy,
-    pub(crate) clock: Arc<StageClock>,
+    pub(crate) clock: StageClock,
+    pub(crate) source_bytes: Arc<AtomicU64>,
 }
 
 impl Partition {
@@ -78,8 +84,9 @@ impl Partition {
             shutdown: parts.shutdown,
             memory: parts.memory,
             policy: parts.policy,
-            clock: parts.clock,
-            busy_since: Instant::now(),
+            clock: parts.clock.thread(Stage::Encode),
+            unpublished_bytes: 0,
+            source_bytes: parts.source_bytes,
         };
         partition.policy.bytes = partition.memory.batch_bytes();
         partition
@@ -103,6 +110,7 @@ impl Partition {
         if !self.prepare(record, heart) {
             return;
         }
+        self.unpublished_bytes += record.bytes() as u64;
         let mut decoded = self.decoder.decode(record);
         let mut turn = self.turns;
         for index in 0..self.lanes.len() {
@@ -145,9 +153,9 @@ impl Partition {
                 if self.must_stop() {
                     return false;
                 }
-                let asleep_since = Instant::now();
+                self.enter(Stage::Poll);
                 std::thread::sleep(WAIT_MAX.min(self.wait()).max(WAIT_FOR_WRITER));
-                self.waited(asleep_since.elapsed());
+                self.enter(Stage::Encode);
                 // What came before it goes its way meanwhile.
                 self.tick(heart);
             }
@@ -191,10 +199,18 @@ impl Partition {
         wait
     }
 
-    /// The source waited so long for a record.
-    pub(crate) fn waited(&mut self, time: Duration) {
-        self.clock.add(Stage::Poll, time);
-        self.busy_since += time;
+    /// What the thread does from now on, where the source knows it: `Poll` while it waits for a record,
+    /// else `Encode`.
+    pub(crate) fn enter(&self, stage: Stage) {
+        self.clock.enter(stage);
+    }
+
+    /// The source has delivered everything up to `end`, where the partition ends: what lies between the last
+    /// record and it is none (marks of transactions, records of aborted ones).
+    pub(crate) fn reach_end(&self, end: i64) {
+        for feed in &self.lanes {
+            feed.lane.reach_end(feed.open.end, end);
+        }
     }
 
     /// Closes what is open and waits until it is durable, at most until the deadline of the order
@@ -257,7 +273,7 @@ impl Partition {
         let (queue, flushed) = (feed.queue.clone(), Flushed { lane, target, batch, outcome: None });
         let Err(full) = queue.try_send(flushed) else { return };
         let mut flushed = full.into_inner();
-        let blocked_since = Instant::now();
+        self.clock.enter(Stage::Send);
         loop {
             heart.beat();
             flushed = match queue.send_timeout(flushed, WAIT_MAX) {
@@ -270,7 +286,7 @@ impl Partition {
                 }
             };
         }
-        self.blocked(blocked_since.elapsed());
+        self.clock.enter(Stage::Encode);
     }
 
     /// Whether nobody waits any more for what the lane still holds: it is closed, the engine has
@@ -292,7 +308,10 @@ impl Partition {
             self.settle(acknowledgement);
         }
         self.encode_stale(heart);
-        let blocked_since = Instant::now();
+        let is_blocked = self.lanes[index].frontier.is_pending();
+        if is_blocked {
+            self.clock.enter(Stage::Send);
+        }
         while self.lanes[index].frontier.is_pending() {
             let given_up = match deadline {
                 Some(deadline) => Instant::now() >= deadline || self.shutdown.has_failed(),
@@ -307,7 +326,9 @@ impl Partition {
             }
             heart.beat();
         }
-        self.blocked(blocked_since.elapsed());
+        if is_blocked {
+            self.clock.enter(Stage::Encode);
+        }
         !self.lanes[index].frontier.is_pending() && !self.lanes[index].lane.is_closed()
     }
 
@@ -317,6 +338,7 @@ impl Partition {
             feed.arrive(acknowledgement.at);
             // With those that the sink has refused.
             let Batch { records, dead_letters: letters, .. } = &acknowledgement.batch;
+            feed.note_letters(letters);
             if let Err(tripped) = feed.breaker.add(*records, letters.len() as u64) {
                 self.shutdown.fail(feed.halt(tripped, letters.last()));
             }
@@ -327,17 +349,10 @@ impl Partition {
         }
     }
 
-    fn blocked(&mut self, time: Duration) {
-        self.clock.add(Stage::Send, time);
-        self.busy_since += time;
-    }
-
     fn publish(&mut self) {
-        let now = Instant::now();
-        self.clock.add(Stage::Encode, now.saturating_duration_since(self.busy_since));
-        self.busy_since = now;
+        self.source_bytes.fetch_add(std::mem::take(&mut self.unpublished_bytes), Relaxed);
         for feed in &mut self.lanes {
-            feed.publish_counts();
+            feed.publish();
         }
     }
 }
@@ -400,7 +415,8 @@ mod tests {
             shutdown: Shutdown::default(),
             memory: Arc::new(Memory::new(64 << 20, 1 << 20)),
             policy: BatchPolicy { rows: 2, bytes: 1 << 20, age: Some(Duration::from_secs(60)) },
-            clock: Arc::default(),
+            clock: StageClock::default(),
+            source_bytes: Arc::default(),
         });
         Fixture { partition, lanes, stop, queue }
     }

@@ -30,6 +30,14 @@ pub struct Record<'a> {
     pub headers: Option<&'a dyn Headers>,
 }
 
+impl Record<'_> {
+    /// Bytes of the key and the payload.
+    #[inline]
+    pub fn bytes(&self) -> usize {
+        self.key.map_or(0, <[u8]>::len) + self.value.map_or(0, <[u8]>::len)
+    }
+}
+
 impl fmt::Debug for Record<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // Payloads stay out of logs: they may hold personal data.

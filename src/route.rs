@@ -63,6 +63,8 @@ pub(crate) fn target_name(sink: &str, target: &dyn Target) -> Arc<str> {
 
 /// A route whose targets are open.
 pub struct Route {
+    /// The name of its source.
+    pub source: String,
     /// Topics; for an ndjson source its own name.
     pub topics: Vec<String>,
     /// What the targets ask for: a record is decoded into these, once.
@@ -152,7 +154,8 @@ impl Route {
             shutdown: context.shutdown.clone(),
             memory: Arc::clone(&context.memory),
             policy: context.policy,
-            clock: Arc::clone(&context.status.partition_clock),
+            clock: context.status.partition_clock.clone(),
+            source_bytes: context.status.consumed_bytes_of(&self.source),
         });
         Ok(OpenPartition { partition, lanes, stop })
     }

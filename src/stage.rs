@@ -1,8 +1,8 @@
 //! Where the time of the threads goes.
 
 use std::{
-    sync::atomic::{AtomicU64, Ordering::Relaxed},
-    time::Duration,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Instant,
 };
 
 /// What a thread spends its time on. Each thread is always in exactly one stage, so the rate of a
@@ -30,18 +30,14 @@ pub enum Stage {
 }
 
 impl Stage {
-    /// Every stage, in the order of the path of a record.
-    pub const ALL: [Self; 9] = [
-        Self::Poll,
-        Self::Encode,
-        Self::Send,
-        Self::Gather,
-        Self::Connect,
-        Self::Copy,
-        Self::Checkpoint,
-        Self::Commit,
-        Self::Retry,
-    ];
+    /// The stages of a partition thread, in the order of the path of a record.
+    pub const OF_PARTITION: [Self; 3] = [Self::Poll, Self::Encode, Self::Send];
+
+    /// The stages of a writer.
+    pub const OF_WRITER: [Self; 6] =
+        [Self::Gather, Self::Connect, Self::Copy, Self::Checkpoint, Self::Commit, Self::Retry];
+
+    const COUNT: usize = Self::OF_PARTITION.len() + Self::OF_WRITER.len();
 
     /// The metric label.
     pub fn as_str(self) -> &'static str {
@@ -63,27 +59,88 @@ impl Stage {
     }
 }
 
-/// The time that a group of threads has spent in each stage.
+/// The time that a group of threads has spent in each stage, also in the one that it is in now: a thread
+/// that hangs shows before it ends.
+#[derive(Clone, Debug, Default)]
+pub struct StageClock(Arc<Mutex<Threads>>);
+
 #[derive(Debug, Default)]
-pub struct StageClock([AtomicU64; Stage::ALL.len()]);
+struct Threads {
+    live: Vec<Arc<Mutex<Lap>>>,
+    /// The time of those that have ended.
+    ended: StageTimes,
+}
 
 impl StageClock {
-    /// Adds time to a stage.
-    pub fn add(&self, stage: Stage, time: Duration) {
-        self.0[stage.index()].fetch_add(time.as_nanos() as u64, Relaxed);
+    /// A thread of the group begins, in `stage`.
+    pub fn thread(&self, stage: Stage) -> ThreadClock {
+        let lap = Lap { stage, since: Instant::now(), times: StageTimes::default() };
+        let lap = Arc::new(Mutex::new(lap));
+        lock(&self.0).live.push(Arc::clone(&lap));
+        ThreadClock { group: Arc::clone(&self.0), lap }
+    }
+
+    /// The number of threads.
+    pub fn threads(&self) -> usize {
+        lock(&self.0).live.len()
     }
 
     /// The time spent so far, by stage.
     pub fn read(&self) -> StageTimes {
-        StageTimes(std::array::from_fn(|i| {
-            Duration::from_nanos(self.0[i].load(Relaxed)).as_secs_f64()
-        }))
+        let threads = lock(&self.0);
+        let live = threads.live.iter();
+        live.fold(threads.ended, |sum, lap| sum.plus(&lock(lap).read(Instant::now())))
     }
+}
+
+/// The clock of one thread.
+#[derive(Debug)]
+pub struct ThreadClock {
+    group: Arc<Mutex<Threads>>,
+    lap: Arc<Mutex<Lap>>,
+}
+
+impl ThreadClock {
+    /// From now on the thread is in `stage`.
+    pub fn enter(&self, stage: Stage) {
+        let now = Instant::now();
+        let mut lap = lock(&self.lap);
+        lap.times = lap.read(now);
+        (lap.stage, lap.since) = (stage, now);
+    }
+}
+
+impl Drop for ThreadClock {
+    fn drop(&mut self) {
+        let mut threads = lock(&self.group);
+        threads.ended = threads.ended.plus(&lock(&self.lap).read(Instant::now()));
+        threads.live.retain(|lap| !Arc::ptr_eq(lap, &self.lap));
+    }
+}
+
+#[derive(Debug)]
+struct Lap {
+    stage: Stage,
+    since: Instant,
+    times: StageTimes,
+}
+
+impl Lap {
+    fn read(&self, now: Instant) -> StageTimes {
+        let mut times = self.times;
+        let time = now.saturating_duration_since(self.since);
+        times.0[self.stage.index()] += time.as_secs_f64();
+        times
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Seconds by stage, at one moment or over one interval.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct StageTimes([f64; Stage::ALL.len()]);
+pub struct StageTimes([f64; Stage::COUNT]);
 
 impl StageTimes {
     /// Seconds in `stage`.
@@ -102,8 +159,43 @@ impl StageTimes {
         Self(std::array::from_fn(|i| (self.0[i] - earlier.0[i]).max(0.0)))
     }
 
+    /// The time in all stages.
+    pub fn total(&self) -> f64 {
+        self.0.iter().sum()
+    }
+
+    /// The share of the time that went to `stage`, 0 to 1.
+    pub fn share(&self, stage: Stage) -> f64 {
+        let total = self.total();
+        if total > 0.0 { self.seconds(stage) / total } else { 0.0 }
+    }
+
     /// The sum of both.
     pub fn plus(&self, other: &Self) -> Self {
         Self(std::array::from_fn(|i| self.0[i] + other.0[i]))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{thread::sleep, time::Duration};
+
+    use super::*;
+
+    #[test]
+    fn a_thread_that_hangs_shows_and_one_that_has_ended_leaves_its_time() {
+        let clock = StageClock::default();
+        let thread = clock.thread(Stage::Gather);
+        thread.enter(Stage::Copy);
+        let before = clock.read();
+        sleep(Duration::from_millis(20));
+        let hanging = clock.read();
+        assert!(hanging.since(&before).seconds(Stage::Copy) >= 0.02, "{hanging:?}");
+        assert_eq!(clock.threads(), 1);
+        drop(thread);
+        let ended = clock.read();
+        assert_eq!(clock.threads(), 0);
+        assert!(ended.seconds(Stage::Copy) >= hanging.seconds(Stage::Copy), "{ended:?}");
+        assert_eq!(clock.read(), ended);
     }
 }

@@ -2,7 +2,10 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+    },
     time::{Duration, Instant},
 };
 
@@ -12,9 +15,12 @@ use crate::{
     lane::{Lane, LaneKey},
     latency::Latency,
     memory::Memory,
+    observation::Observation,
     registry::Registry,
     sink::Flushed,
-    stage::{StageClock, StageTimes},
+    source::kafka::figures::ClientFigures,
+    stage::StageClock,
+    verdict::Waits,
 };
 
 /// How often the warning about one and the same outage is repeated.
@@ -26,7 +32,7 @@ pub struct Status {
     /// When the engine was started.
     pub started: Instant,
     /// Time of all partition threads.
-    pub partition_clock: Arc<StageClock>,
+    pub partition_clock: StageClock,
     /// Record timestamp to committed row.
     pub latency: Arc<Latency>,
     /// The memory budget.
@@ -35,6 +41,35 @@ pub struct Status {
     sinks: Mutex<BTreeMap<String, Arc<SinkStatus>>>,
     sources: Mutex<BTreeMap<String, SourceState>>,
     registries: Mutex<Vec<Arc<Registry>>>,
+    routes: Mutex<Vec<RouteStatus>>,
+    clients: Mutex<BTreeMap<String, ClientFigures>>,
+    consumed_bytes: Mutex<BTreeMap<String, Arc<AtomicU64>>>,
+    observation: Mutex<Arc<Observation>>,
+    draining: AtomicBool,
+}
+
+/// A route, as it was opened.
+#[derive(Clone, Debug)]
+pub struct RouteStatus {
+    /// Its name.
+    pub name: String,
+    /// The name of its source.
+    pub source: String,
+    /// Its topics.
+    pub topics: Vec<String>,
+    /// Where it writes.
+    pub targets: Vec<TargetStatus>,
+}
+
+/// One place that a route writes to.
+#[derive(Clone, Debug)]
+pub struct TargetStatus {
+    /// The name in lanes: `sink` or `sink.table`.
+    pub name: Arc<str>,
+    /// The sink's name.
+    pub sink: String,
+    /// The table, if the sink has tables.
+    pub table: Option<String>,
 }
 
 /// Where a source stands.
@@ -61,13 +96,18 @@ impl Status {
     pub fn new(memory: Arc<Memory>) -> Self {
         Self {
             started: Instant::now(),
-            partition_clock: Arc::default(),
+            partition_clock: StageClock::default(),
             latency: Arc::default(),
             memory,
             lanes: Mutex::default(),
             sinks: Mutex::default(),
             sources: Mutex::default(),
             registries: Mutex::default(),
+            routes: Mutex::default(),
+            clients: Mutex::default(),
+            consumed_bytes: Mutex::default(),
+            observation: Mutex::default(),
+            draining: AtomicBool::new(false),
         }
     }
 
@@ -90,7 +130,62 @@ impl Status {
 
     /// Records behind, over all lanes whose end is known.
     pub fn lag(&self) -> u64 {
-        self.lanes().iter().filter_map(|lane| lane.lag()).sum()
+        self.lanes().iter().filter_map(|lane| lane.standing().lag()).sum()
+    }
+
+    /// A route was opened.
+    pub fn add_route(&self, route: RouteStatus) {
+        lock(&self.routes).push(route);
+    }
+
+    /// The routes, in the order of the configuration.
+    pub fn routes(&self) -> Vec<RouteStatus> {
+        lock(&self.routes).clone()
+    }
+
+    /// The figures of a source's client.
+    pub fn set_client(&self, source: &str, figures: ClientFigures) {
+        lock(&self.clients).insert(source.to_owned(), figures);
+    }
+
+    /// The figures of the sources' clients, as far as they have any.
+    pub fn clients(&self) -> BTreeMap<String, ClientFigures> {
+        lock(&self.clients).clone()
+    }
+
+    /// Counts the bytes of keys and payloads that were taken in from a source.
+    pub fn consumed_bytes_of(&self, source: &str) -> Arc<AtomicU64> {
+        Arc::clone(lock(&self.consumed_bytes).entry(source.to_owned()).or_default())
+    }
+
+    /// Bytes of keys and payloads so far, by source.
+    pub fn consumed_bytes(&self) -> Vec<(String, u64)> {
+        let counters = lock(&self.consumed_bytes);
+        counters.iter().map(|(source, bytes)| (source.clone(), bytes.load(Relaxed))).collect()
+    }
+
+    /// What was seen of the last seconds.
+    pub fn observation(&self) -> Arc<Observation> {
+        Arc::clone(&lock(&self.observation))
+    }
+
+    /// The last seconds were looked at.
+    pub fn set_observation(&self, observation: Observation) {
+        *lock(&self.observation) = Arc::new(observation);
+    }
+
+    /// From now on it only finishes what is in flight.
+    pub fn drain(&self) {
+        self.draining.store(true, Relaxed);
+    }
+
+    /// `running`, `degraded` or `draining`.
+    pub fn state(&self) -> &'static str {
+        match self.draining.load(Relaxed) {
+            true => "draining",
+            false if self.obstacles().is_empty() => "running",
+            false => "degraded",
+        }
     }
 
     /// A registry that records wait for when it does not answer.
@@ -118,13 +213,6 @@ impl Status {
         lock(&self.sources).iter().map(|(name, state)| (name.clone(), state.clone())).collect()
     }
 
-    /// The time of all writers of all sinks.
-    pub fn writer_times(&self) -> StageTimes {
-        self.sinks()
-            .iter()
-            .fold(StageTimes::default(), |sum, (_, sink)| sum.plus(&sink.clock.read()))
-    }
-
     /// Why the engine is not ready; empty when it is.
     pub fn obstacles(&self) -> Vec<String> {
         let sources = self.sources().into_iter().filter_map(|(name, state)| match state {
@@ -138,12 +226,16 @@ impl Status {
                 format!("sink {name} is away for {seconds} s: {}", outage.message)
             })
         });
-        let registries: Vec<String> = lock(&self.registries)
+        sources.chain(sinks).chain(self.registry_outages()).collect()
+    }
+
+    /// The registries that do not answer.
+    pub fn registry_outages(&self) -> Vec<String> {
+        lock(&self.registries)
             .iter()
             .filter_map(|registry| registry.outage())
             .map(|(since, message)| format!("{message}, for {} s", since.elapsed().as_secs()))
-            .collect();
-        sources.chain(sinks).chain(registries).collect()
+            .collect()
     }
 }
 
@@ -168,12 +260,21 @@ pub struct SinkStatus {
     pub writers: usize,
     queue: Receiver<Flushed>,
     outage: Mutex<Option<Outage>>,
+    bytes: AtomicU64,
+    waits: Mutex<Option<(Instant, Waits)>>,
 }
 
 impl SinkStatus {
     /// The status of a sink that is fed by `queue`.
     pub fn new(writers: usize, queue: Receiver<Flushed>) -> Self {
-        Self { clock: StageClock::default(), writers, queue, outage: Mutex::default() }
+        Self {
+            clock: StageClock::default(),
+            writers,
+            queue,
+            outage: Mutex::default(),
+            bytes: AtomicU64::new(0),
+            waits: Mutex::default(),
+        }
     }
 
     /// Batches that wait for a writer.
@@ -184,6 +285,27 @@ impl SinkStatus {
     /// Batches that may wait for a writer.
     pub fn queue_capacity(&self) -> usize {
         self.queue.capacity().unwrap_or(0)
+    }
+
+    /// So many bytes of encoded rows became durable.
+    pub fn add_bytes(&self, bytes: usize) {
+        self.bytes.fetch_add(bytes as u64, Relaxed);
+    }
+
+    /// Bytes of encoded rows that are durable.
+    pub fn bytes(&self) -> u64 {
+        self.bytes.load(Relaxed)
+    }
+
+    /// Its connections were looked at.
+    pub fn set_waits(&self, waits: Waits) {
+        *lock(&self.waits) = Some((Instant::now(), waits));
+    }
+
+    /// What its connections waited for when they were last looked at, if that is not longer ago.
+    pub fn waits(&self, age_max: Duration) -> Option<Waits> {
+        let waits = lock(&self.waits);
+        waits.as_ref().filter(|(at, _)| at.elapsed() <= age_max).map(|(_, waits)| waits.clone())
     }
 
     /// The present outage.

@@ -18,7 +18,7 @@ use crate::{
     route::Context,
     shutdown::Shutdown,
     sink::{Flushed, Sink, WriteError, Writer},
-    stage::Stage,
+    stage::{Stage, ThreadClock},
     status::SinkStatus,
     watchdog::Heart,
 };
@@ -41,6 +41,7 @@ pub(crate) struct WriterThread {
     held: Option<Flushed>,
     policy: BatchPolicy,
     status: Arc<SinkStatus>,
+    clock: Arc<ThreadClock>,
     latency: Arc<Latency>,
     shutdown: Shutdown,
 }
@@ -58,13 +59,15 @@ impl WriterThread {
         context: &Context,
     ) -> Result<Vec<JoinHandle<()>>, Error> {
         let spawn = |number| {
+            let clock = Arc::new(status.clock.thread(Stage::Gather));
             let thread = Self {
                 sink_name: sink_name.to_owned(),
-                writer: sink.writer(Arc::clone(status)),
+                writer: sink.writer(Arc::clone(&clock)),
                 queue: queue.clone(),
                 held: None,
                 policy: context.policy,
                 status: Arc::clone(status),
+                clock,
                 latency: Arc::clone(&context.status.latency),
                 shutdown: context.shutdown.clone(),
             };
@@ -77,12 +80,11 @@ impl WriterThread {
     fn run(mut self, heart: &Heart) {
         loop {
             heart.beat();
-            let waiting_since = Instant::now();
+            self.clock.enter(Stage::Gather);
             let first = match self.held.take() {
                 Some(held) => Ok(held),
                 None => self.queue.recv_timeout(WAIT_MAX),
             };
-            self.status.clock.add(Stage::Gather, waiting_since.elapsed());
             match first {
                 Ok(first) => {
                     let mut batches = self.gather(first);
@@ -129,6 +131,8 @@ impl WriterThread {
             let Some(first) = batches.first() else { break };
             let target = first.target;
             let started = Instant::now();
+            // Until the writer says more of what it does.
+            self.clock.enter(Stage::Copy);
             let result = self.writer.write(target, batches, heart);
             self.settle_written(batches, started.elapsed());
             match result {
@@ -151,9 +155,8 @@ impl WriterThread {
                             "sink is away, will try again for ever: {message}"
                         );
                     }
-                    let pause = backoff.next();
-                    self.status.clock.add(Stage::Retry, pause);
-                    std::thread::sleep(pause);
+                    self.clock.enter(Stage::Retry);
+                    std::thread::sleep(backoff.next());
                 }
                 Err(WriteError::Halt(error)) => self.shutdown.fail(error),
             }
@@ -167,6 +170,7 @@ impl WriterThread {
             let outcome = flushed.outcome.unwrap_or(Outcome::Discarded);
             if outcome == Outcome::Durable {
                 metrics::batch_written(&self.sink_name, took);
+                self.status.add_bytes(flushed.batch.encoded_bytes());
                 for (timestamp_ms, count) in &flushed.batch.timestamps_ms {
                     let age_ms = (now_ms - timestamp_ms).max(0) as u64;
                     self.latency.record(age_ms, u64::from(*count));

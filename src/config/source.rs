@@ -162,7 +162,7 @@ const MEMORY: &str = "tidegate shares out its memory itself";
 const STATISTICS: &str = "tidegate's own metrics and lag depend on it";
 
 /// The properties that tidegate sets itself: why, and which key of ours to use instead.
-const OWNED: [(&str, &str, Option<&str>); 13] = [
+const OWNED: [(&str, &str, Option<&str>); 14] = [
     ("bootstrap.servers", "it has a key of its own", Some("brokers")),
     ("metadata.broker.list", "it has a key of its own", Some("brokers")),
     ("group.id", "it has a key of its own", Some("group")),
@@ -172,6 +172,7 @@ const OWNED: [(&str, &str, Option<&str>); 13] = [
     ("enable.auto.offset.store", COMMITS, None),
     ("auto.commit.interval.ms", COMMITS, Some("commit_interval")),
     ("statistics.interval.ms", STATISTICS, None),
+    ("enable.partition.eof", STATISTICS, None),
     ("queued.max.messages.kbytes", MEMORY, Some("memory.budget")),
     ("fetch.message.max.bytes", MEMORY, Some("memory.budget")),
     ("max.partition.fetch.bytes", MEMORY, Some("memory.budget")),

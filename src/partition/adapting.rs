@@ -3,7 +3,9 @@
 
 use std::time::Duration;
 
-use super::{Batch, Heart, Instant, Partition, Record, Selector, Trigger, WAIT_MAX, metrics};
+use super::{
+    Batch, Heart, Instant, Partition, Record, Selector, Stage, Trigger, WAIT_MAX, metrics,
+};
 use crate::{
     error::Error,
     filter::Filter,
@@ -111,6 +113,7 @@ impl Partition {
         is_over: impl Fn(&Self) -> bool,
     ) -> Result<Option<String>, GivenUp> {
         let since = Instant::now();
+        self.enter(Stage::Send);
         let target = self.lanes[index].target.clone();
         let (mut pause, mut told) = (PAUSE_MIN, false);
         let mut go_on = || {
@@ -138,7 +141,7 @@ impl Partition {
                 }
             }
         };
-        self.blocked(since.elapsed());
+        self.enter(Stage::Encode);
         match answer? {
             Err(why) => return Ok(Some(why)),
             Ok(target) => self.lanes[index].target = target,

@@ -123,7 +123,8 @@ fn partition(positions: &[i64]) -> (Partition, crossbeam_channel::Receiver<Flush
             bytes: 1 << 20,
             age: Some(Duration::from_secs(60)),
         },
-        clock: Arc::default(),
+        clock: StageClock::default(),
+        source_bytes: Arc::default(),
     });
     (partition, queue, column)
 }

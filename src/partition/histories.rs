@@ -121,7 +121,8 @@ impl History {
             shutdown: Shutdown::default(),
             memory: Arc::new(Memory::new(64 << 20, 1 << 20)),
             policy: BatchPolicy { rows: BATCH_ROWS, bytes: 1 << 20, age: Some(Duration::ZERO) },
-            clock: Arc::default(),
+            clock: StageClock::default(),
+            source_bytes: Arc::default(),
         });
         let accounts = positions.iter().map(account).collect();
         let on_their_way = positions.iter().map(|_| None).collect();

@@ -12,7 +12,7 @@ use crate::{
     selector::Selector,
     shape::Shape,
     source::kafka::DeadLetterTopic,
-    status::SinkStatus,
+    stage::ThreadClock,
     watchdog::Heart,
 };
 
@@ -53,7 +53,7 @@ impl Sink for HandlerSink {
         Ok(Arc::new(self.clone()))
     }
 
-    fn writer(&self, _status: Arc<SinkStatus>) -> Box<dyn Writer> {
+    fn writer(&self, _clock: Arc<ThreadClock>) -> Box<dyn Writer> {
         Box::new(self.clone())
     }
 }

@@ -21,6 +21,7 @@ use crate::{
     selector::Selector,
     shape::Shape,
     source::kafka::DeadLetterTopic,
+    stage::ThreadClock,
     status::SinkStatus,
     watchdog::Heart,
 };
@@ -54,6 +55,19 @@ pub enum WriteError {
     },
     /// Trying again cannot help: stop without committing.
     Halt(Error),
+}
+
+/// A pool of connections.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Connections {
+    /// In use now.
+    pub in_use: usize,
+    /// Open, and free.
+    pub idle: usize,
+    /// Those who wait for one.
+    pub wanted: usize,
+    /// How many there may be.
+    pub max: usize,
 }
 
 /// What a target would have to become to take a record.
@@ -116,8 +130,17 @@ pub trait Sink: Send + Sync + 'static {
     /// Does that work, on a thread of its own, until the end is asked for.
     fn tend(&self, _heart: &Heart) {}
 
-    /// A writer for one thread of the pool.
-    fn writer(&self, status: Arc<SinkStatus>) -> Box<dyn Writer>;
+    /// A writer for one thread of the pool, which tells `clock` what it does. It is in [`Stage::Copy`](crate::stage::Stage::Copy) when a
+    /// write begins.
+    fn writer(&self, clock: Arc<ThreadClock>) -> Box<dyn Writer>;
+
+    /// Its connections, if it has any.
+    fn connections(&self) -> Option<Connections> {
+        None
+    }
+
+    /// Finds out what its connections wait for, and tells `status`. Never blocks: the answer comes later.
+    fn look(&self, _status: &Arc<SinkStatus>) {}
 }
 
 /// One opened target: a table, say.

@@ -23,7 +23,7 @@ use crate::{
     selector::Selector,
     shape::Shape,
     source::kafka::DeadLetterTopic,
-    status::SinkStatus,
+    stage::ThreadClock,
     watchdog::Heart,
 };
 
@@ -122,7 +122,7 @@ impl Sink for NdjsonSink {
         Ok(Arc::new(self.clone()))
     }
 
-    fn writer(&self, _status: Arc<SinkStatus>) -> Box<dyn Writer> {
+    fn writer(&self, _clock: Arc<ThreadClock>) -> Box<dyn Writer> {
         Box::new(self.clone())
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{Encoder, Flushed, Sink, Target, TargetId, WriteError, Writer};
 use crate::{
     config, error::Error, lane::Outcome, selector::Selector, shape::Shape,
-    source::kafka::DeadLetterTopic, status::SinkStatus, watchdog::Heart,
+    source::kafka::DeadLetterTopic, stage::ThreadClock, watchdog::Heart,
 };
 
 /// The sink, its only target, and its encoder and writer: none has anything to hold.
@@ -22,7 +22,7 @@ impl Sink for NullSink {
         Ok(Arc::new(Self))
     }
 
-    fn writer(&self, _status: Arc<SinkStatus>) -> Box<dyn Writer> {
+    fn writer(&self, _clock: Arc<ThreadClock>) -> Box<dyn Writer> {
         Box::new(Self)
     }
 }

@@ -17,6 +17,7 @@ use crate::{
     record::Record,
     route::{Context, LaneStart, Route},
     sink::Group,
+    stage::Stage,
     stop::Stop,
     watchdog::Heart,
 };
@@ -94,7 +95,10 @@ impl LineReader<'_> {
         self.order_to_stop(&open.stop)?;
         'input: while !open.partition.must_stop() && !context.shutdown.is_requested() {
             open.partition.tick(heart);
-            let block = match blocks.recv_timeout(open.partition.wait()) {
+            open.partition.enter(Stage::Poll);
+            let received = blocks.recv_timeout(open.partition.wait());
+            open.partition.enter(Stage::Encode);
+            let block = match received {
                 Ok(block) => block.map_err(|error| {
                     Error::new(ErrorKind::Data, format!("{}: {error}", self.name))
                 })?,

@@ -7,10 +7,9 @@ use rdkafka::{
     ClientConfig,
     consumer::{BaseConsumer, Consumer as _},
     message::Message as _,
-    producer::{BaseRecord, DefaultProducerContext, Producer as _, ThreadedProducer},
 };
 
-use crate::support::{LIMIT, Message, World, eventually, kafka, produce, watermarks};
+use crate::support::{Message, Transactions, World, eventually, kafka, produce, watermarks};
 
 fn order(n: i64) -> Message {
     Message {
@@ -26,66 +25,27 @@ fn await_orders(world: &World, count: i64) {
     });
 }
 
-/// A producer whose records come in transactions.
-struct Transactions<'a> {
-    world: &'a World,
-    producer: ThreadedProducer<DefaultProducerContext>,
-}
-
-impl<'a> Transactions<'a> {
-    fn new(world: &'a World) -> Self {
-        let producer: ThreadedProducer<DefaultProducerContext> = ClientConfig::new()
-            .set("bootstrap.servers", &world.brokers)
-            .set("transactional.id", &world.name)
-            .create()
-            .unwrap();
-        producer.init_transactions(LIMIT).unwrap();
-        Self { world, producer }
-    }
-
-    /// Begins a transaction with these orders; the broker has them when it returns.
-    fn begin(&self, orders: std::ops::Range<i64>) {
-        self.producer.begin_transaction().unwrap();
-        for message in orders.map(order) {
-            let mut record = BaseRecord::<[u8], [u8]>::to(&self.world.name).partition(0);
-            record.payload = message.value.as_deref();
-            self.producer.send(record).map_err(|(error, _)| error).unwrap();
-        }
-        self.producer.flush(LIMIT).unwrap();
-    }
-
-    fn commit(&self, orders: std::ops::Range<i64>) {
-        self.begin(orders);
-        self.producer.commit_transaction(LIMIT).unwrap();
-    }
-
-    fn abort(&self, orders: std::ops::Range<i64>) {
-        self.begin(orders);
-        self.producer.abort_transaction(LIMIT).unwrap();
-    }
-}
-
 #[test]
 fn records_of_aborted_transactions_do_not_become_rows_and_hold_nothing_up() {
     let world = World::new("gaps-transactions", 1);
     let mut tidegate = world.run_orders(&[]);
     let transactions = Transactions::new(&world);
     // Each transaction ends with a control record, which takes an offset.
-    transactions.commit(0..5);
-    transactions.abort(5..10);
-    transactions.commit(10..15);
+    transactions.commit((0..5).map(order));
+    transactions.abort((5..10).map(order));
+    transactions.commit((10..15).map(order));
     await_orders(&world, 10);
     assert_eq!(world.offsets(0), [0, 1, 2, 3, 4, 12, 13, 14, 15, 16]);
     assert_eq!(tidegate.assert_conservation().consumed, 10);
     tidegate.stop();
 
     // The position lies before the last control record: it is no record that was lost.
-    transactions.abort(15..20);
+    transactions.abort((15..20).map(order));
     let mut tidegate = world.run_orders(&[]);
     tidegate.await_partitions(1);
-    transactions.begin(20..25);
+    transactions.begin((20..25).map(order));
     assert_eq!(world.count_orders(), 10);
-    transactions.producer.commit_transaction(LIMIT).unwrap();
+    transactions.commit_begun();
     await_orders(&world, 15);
     assert_eq!(tidegate.assert_conservation().consumed, 5);
     tidegate.stop();

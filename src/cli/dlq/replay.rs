@@ -33,7 +33,7 @@ use crate::{
         Flushed, Group, Sink as _, Target, WriteError, Writer,
         postgres::dead_letters::{Filter, Place, REPLAYED, Stored, Way},
     },
-    status::SinkStatus,
+    stage::{Stage, StageClock},
     watchdog::Heart,
 };
 
@@ -177,9 +177,8 @@ impl<'a> Replay<'a> {
                 }
             }
         }
-        // The status wants the queue of a running sink; here there is none.
-        let (_, queue) = crossbeam_channel::bounded(1);
-        let writer = store.sink.writer(Arc::new(SinkStatus::new(1, queue)));
+        let clock = StageClock::default().thread(Stage::Gather);
+        let writer = store.sink.writer(Arc::new(clock));
         Ok(Self {
             store,
             filter,

@@ -4,10 +4,7 @@
 //! any failure is in doubt and is resolved by reading the checkpoint under its lock, which waits for
 //! the old backend.
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, time::Duration};
 
 use tokio_postgres::{Row, types::ToSql};
 
@@ -24,8 +21,7 @@ use crate::{
     lane::{Loss, Outcome},
     metrics,
     sink::{Flushed, Standing, TargetId, WriteError, Writer},
-    stage::Stage,
-    status::SinkStatus,
+    stage::{Stage, ThreadClock},
     watchdog::Heart,
 };
 
@@ -51,7 +47,7 @@ pub(super) enum Doubt {
 /// The writer of one thread.
 pub(crate) struct PostgresWriter {
     shared: Arc<Shared>,
-    pub(super) status: Arc<SinkStatus>,
+    pub(super) clock: Arc<ThreadClock>,
     session: Option<Session>,
     /// How long a transaction may take at present.
     pub(super) patience: Duration,
@@ -99,8 +95,8 @@ impl Writer for PostgresWriter {
 }
 
 impl PostgresWriter {
-    pub(crate) fn new(shared: Arc<Shared>, status: Arc<SinkStatus>) -> Self {
-        Self { shared, status, session: None, patience: PATIENCE_MIN, doubt: None }
+    pub(crate) fn new(shared: Arc<Shared>, clock: Arc<ThreadClock>) -> Self {
+        Self { shared, clock, session: None, patience: PATIENCE_MIN, doubt: None }
     }
 
     fn explain(&self, target: &PgTarget, error: PgError) -> WriteError {
@@ -212,7 +208,7 @@ impl PostgresWriter {
     ) -> Result<(), PgError> {
         let mut session = self.session().await?;
         let mut end = End::default();
-        let result = transact(&mut session, target, batches, &mut end, &self.status).await;
+        let result = transact(&mut session, target, batches, &mut end, &self.clock).await;
         self.conclude(session, end, batches, result)
     }
 
@@ -274,9 +270,9 @@ impl PostgresWriter {
             session.restart_deadline(self.patience);
             return Ok(session);
         }
-        let since = Instant::now();
+        self.clock.enter(Stage::Connect);
         let connection = connect::checkout(&self.shared.pool).await;
-        self.status.clock.add(Stage::Connect, since.elapsed());
+        self.clock.enter(Stage::Copy);
         Ok(Session::new(connection?, self.patience))
     }
 

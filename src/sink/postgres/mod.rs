@@ -26,9 +26,10 @@ pub(crate) mod trace;
 mod transaction;
 mod type_tree;
 pub(crate) mod versions;
+mod waits;
 
 use std::{
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError, atomic::AtomicBool},
     time::{Duration, Instant},
 };
 
@@ -44,13 +45,14 @@ use self::{
     sqlstate::{Fault, PgError},
     table::PgTarget,
 };
-use super::{Sink, Target, TargetId, Writer};
+use super::{Connections, Sink, Target, TargetId, Writer};
 use crate::{
     config::{self, Delivery, OnMissingTable, TableName},
     error::{Error, ErrorKind},
     shape::Shape,
     shutdown::Shutdown,
     source::kafka::DeadLetterTopic,
+    stage::ThreadClock,
     status::SinkStatus,
     watchdog::Heart,
 };
@@ -68,6 +70,8 @@ pub(crate) struct Shared {
     runtime: Handle,
     shutdown: Shutdown,
     targets: Mutex<Vec<Arc<PgTarget>>>,
+    /// Whether somebody looks at what the connections wait for.
+    looking: AtomicBool,
 }
 
 impl Shared {
@@ -117,6 +121,7 @@ impl PostgresSink {
             runtime,
             shutdown,
             targets: Mutex::default(),
+            looking: AtomicBool::new(false),
         };
         let (shared, rollups) = (Arc::new(shared), Vec::new());
         Ok(Self { shared, writers: config.writers, patience, rollups })
@@ -320,7 +325,18 @@ impl Sink for PostgresSink {
         tend::run(&self.shared, &self.rollups, heart);
     }
 
-    fn writer(&self, status: Arc<SinkStatus>) -> Box<dyn Writer> {
-        Box::new(PostgresWriter::new(Arc::clone(&self.shared), status))
+    fn writer(&self, clock: Arc<ThreadClock>) -> Box<dyn Writer> {
+        Box::new(PostgresWriter::new(Arc::clone(&self.shared), clock))
+    }
+
+    fn connections(&self) -> Option<Connections> {
+        let pool = self.shared.pool.status();
+        let in_use = pool.size.saturating_sub(pool.available);
+        let (idle, wanted) = (pool.available, pool.waiting);
+        Some(Connections { in_use, idle, wanted, max: pool.max_size })
+    }
+
+    fn look(&self, status: &Arc<SinkStatus>) {
+        waits::look(&self.shared, status);
     }
 }

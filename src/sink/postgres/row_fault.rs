@@ -8,7 +8,7 @@
 //! Rows that are merged are tried in the order of their records, whatever their layout: of the rows of
 //! one key, the last that is not refused is to stay.
 
-use std::{collections::BTreeMap, ops::Range, time::Instant};
+use std::{collections::BTreeMap, ops::Range};
 
 use bytes::BytesMut;
 
@@ -19,7 +19,7 @@ use super::{
     session::Session,
     sqlstate::{Fault, PgError},
     table::PgTarget,
-    transaction::{End, StepClock, finish},
+    transaction::{End, finish},
 };
 use crate::{
     batch::{Batch, Layout, Segment},
@@ -62,7 +62,7 @@ impl PostgresWriter {
         end: &mut End,
         heart: &Heart,
     ) -> Result<(), PgError> {
-        let mut clock = StepClock { status: &self.status, since: Instant::now() };
+        self.clock.enter(Stage::Copy);
         session.prepare_stage(target).await?;
         session.begin(target, "SAVEPOINT tidegate").await?;
         let total = flushed.batch.rows() as usize;
@@ -95,7 +95,6 @@ impl PostgresWriter {
                 }
             }
         }
-        clock.step(Stage::Copy);
         if !refused.is_empty() {
             // Rows for other types are refused as well: they are not at fault, and no letter may leave.
             session.restart_deadline(self.patience);
@@ -106,7 +105,7 @@ impl PostgresWriter {
             set_aside(&mut flushed.batch, segment, row, &error);
         }
         session.restart_deadline(self.patience);
-        finish(session, target, &mut [flushed], end, &mut clock).await
+        finish(session, target, &mut [flushed], end, &self.clock).await
     }
 }
 

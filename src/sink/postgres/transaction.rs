@@ -9,8 +9,6 @@
 //! - The row lock of the check-and-set is taken last: a process that freezes inside its COPY holds
 //!   no lock that the lane's next owner would wait for.
 
-use std::time::Instant;
-
 use bytes::Bytes;
 
 use super::{
@@ -19,7 +17,12 @@ use super::{
     sqlstate::PgError,
     table::PgTarget,
 };
-use crate::{batch::Layout, failpoint::failpoint, sink::Flushed, stage::Stage, status::SinkStatus};
+use crate::{
+    batch::Layout,
+    failpoint::failpoint,
+    sink::Flushed,
+    stage::{Stage, ThreadClock},
+};
 
 /// How far a transaction got.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -39,9 +42,9 @@ pub(super) async fn transact(
     target: &PgTarget,
     batches: &mut [&mut Flushed],
     end: &mut End,
-    status: &SinkStatus,
+    clock: &ThreadClock,
 ) -> Result<(), PgError> {
-    let mut clock = StepClock { status, since: Instant::now() };
+    clock.enter(Stage::Copy);
     // What is known already does not keep a transaction open while Kafka takes its time.
     session.send_dead_letters(target, batches).await?;
     session.prepare_stage(target).await?;
@@ -58,16 +61,12 @@ pub(super) async fn transact(
         flushed.batch.coalesced = superseded.in_batch(number);
     }
     for layout in layouts {
-        let copied = copy_layout(session, target, layout, batches, &superseded).await;
-        clock.step(Stage::Copy);
-        copied?;
+        copy_layout(session, target, layout, batches, &superseded).await?;
     }
     failpoint!("copy.done");
-    let merged = session.merge(target, deletes, unique).await;
-    clock.step(Stage::Copy);
-    merged?;
+    session.merge(target, deletes, unique).await?;
     failpoint!("merge.done");
-    finish(session, target, batches, end, &mut clock).await
+    finish(session, target, batches, end, clock).await
 }
 
 /// The end of every transaction: dead letters, checkpoints, COMMIT.
@@ -76,21 +75,20 @@ pub(super) async fn finish(
     target: &PgTarget,
     batches: &mut [&mut Flushed],
     end: &mut End,
-    clock: &mut StepClock<'_>,
+    clock: &ThreadClock,
 ) -> Result<(), PgError> {
+    clock.enter(Stage::Checkpoint);
     session.dead_letters(target, batches).await?;
     failpoint!("dead_letters.written");
     let advanced = session.advance(target, batches).await?;
-    clock.step(Stage::Checkpoint);
     if !advanced {
         *end = End::Unmatched;
         return Ok(());
     }
     failpoint!("checkpoint.moved");
     *end = End::Committing;
-    let committed = session.execute("COMMIT").await;
-    clock.step(Stage::Commit);
-    committed?;
+    clock.enter(Stage::Commit);
+    session.execute("COMMIT").await?;
     *end = End::Committed;
     failpoint!("commit.answered");
     Ok(())
@@ -140,18 +138,4 @@ async fn copy_layout(
         batches[b].batch.segments[s].bytes = Vec::from(bytes);
     }
     copied
-}
-
-/// Adds the time since the last step to a stage.
-pub(super) struct StepClock<'a> {
-    pub(super) status: &'a SinkStatus,
-    pub(super) since: Instant,
-}
-
-impl StepClock<'_> {
-    pub(super) fn step(&mut self, stage: Stage) {
-        let now = Instant::now();
-        self.status.clock.add(stage, now - self.since);
-        self.since = now;
-    }
 }

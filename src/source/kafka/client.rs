@@ -16,9 +16,11 @@ use rdkafka::{
     types::RDKafkaRespErr,
 };
 
-use super::member;
+use super::{figures::ClientFigures, member};
 use crate::{config::KafkaSource as Config, metrics};
 
+/// How often the client tells its own figures.
+const STATISTICS_MS: u32 = 5000;
 /// The size of message below which the number of queued messages is the bound, and not their bytes:
 /// librdkafka's own structures cost more than a smaller message.
 const SMALL_MESSAGE_BYTES: usize = 100;
@@ -74,6 +76,9 @@ pub(super) fn group_config(config: &Config, fetch_bytes: usize) -> ClientConfig 
         .set("group.id", &config.group)
         .set("enable.auto.commit", "false")
         .set("enable.auto.offset.store", "false")
+        // Tells of what lies at the end of a partition and is no record.
+        .set("enable.partition.eof", "true")
+        .set("statistics.interval.ms", STATISTICS_MS.to_string())
         // Positions are always given as numbers; one that is not there is an error, never a reset.
         .set("auto.offset.reset", "error")
         .set("queued.max.messages.kbytes", (fetch_bytes / 1024).max(1).to_string())
@@ -102,6 +107,7 @@ pub(super) enum Rebalance {
 pub(super) struct Client {
     source: String,
     rebalances: Mutex<VecDeque<Rebalance>>,
+    figures: Mutex<Option<ClientFigures>>,
     closing: AtomicBool,
     /// The group is being asked whether it counts this member (see `member.rs`).
     pub(super) asks_group: AtomicBool,
@@ -112,6 +118,7 @@ impl Client {
         Self {
             source: source.to_owned(),
             rebalances: Mutex::default(),
+            figures: Mutex::default(),
             closing: AtomicBool::new(false),
             asks_group: AtomicBool::new(false),
         }
@@ -121,6 +128,11 @@ impl Client {
         self.rebalances.lock().unwrap_or_else(PoisonError::into_inner).pop_front()
     }
 
+    /// The client's own figures, if there are new ones.
+    pub(super) fn next_figures(&self) -> Option<ClientFigures> {
+        self.figures.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
     /// From now on every change of the assignment is answered at once with "none".
     pub(super) fn close(&self) {
         self.closing.store(true, Relaxed);
@@ -128,6 +140,15 @@ impl Client {
 }
 
 impl ClientContext for Client {
+    fn stats_raw(&self, statistics: &[u8]) {
+        match ClientFigures::read(statistics) {
+            Ok(figures) => {
+                *self.figures.lock().unwrap_or_else(PoisonError::into_inner) = Some(figures);
+            }
+            Err(error) => tracing::debug!("the client's statistics: {error}"),
+        }
+    }
+
     fn error(&self, error: KafkaError, reason: &str) {
         let code =
             error.rdkafka_error_code().map_or_else(|| "other".to_owned(), |c| format!("{c:?}"));

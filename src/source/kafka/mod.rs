@@ -8,6 +8,7 @@ mod audit;
 mod client;
 mod dead_letters;
 mod discovery;
+pub(crate) mod figures;
 mod headers;
 mod member;
 mod mend;

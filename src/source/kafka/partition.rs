@@ -1,10 +1,6 @@
 //! One partition thread: polls the partition's own queue.
 
-use std::{
-    sync::Arc,
-    thread::JoinHandle,
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, thread::JoinHandle, time::Duration};
 
 use rdkafka::error::RDKafkaErrorCode;
 
@@ -15,6 +11,7 @@ use crate::{
     metrics,
     partition::Partition,
     route::Context,
+    stage::Stage,
     watchdog::Heart,
 };
 
@@ -46,11 +43,11 @@ impl PartitionReader {
             if read == 0 {
                 partition.tick(heart);
                 let wait = partition.wait();
-                let waiting_since = Instant::now();
+                partition.enter(Stage::Poll);
                 // The wait ends with the first record, which has been pushed by then; its own time is
                 // the encoding of one record.
                 self.read(&mut partition, wait, heart);
-                partition.waited(waiting_since.elapsed());
+                partition.enter(Stage::Encode);
             }
             since_tick = 0;
             partition.tick(heart);
@@ -81,8 +78,7 @@ impl PartitionReader {
                     partition.push(&message.record(&self.topic), heart);
                     count += 1;
                 }
-                // Asked for by a user's property, and of no use here.
-                Err((RDKafkaErrorCode::PartitionEOF, _)) => {}
+                Err((RDKafkaErrorCode::PartitionEOF, end)) => partition.reach_end(end),
                 Err((code, _)) => {
                     let name = format!("{}[{}]", self.topic, self.number);
                     metrics::kafka_error(&format!("{code:?}"));

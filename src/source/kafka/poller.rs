@@ -134,6 +134,9 @@ impl Poller {
     /// One look at everything that may have happened.
     fn turn(&mut self, heart: &Heart) -> Result<(), Error> {
         self.poll()?;
+        if let Some(figures) = self.consumer.context().next_figures() {
+            self.context.status.set_client(&self.name, figures);
+        }
         while let Some(rebalance) = self.consumer.context().next_rebalance() {
             match rebalance {
                 Rebalance::Assign { partitions, generation } => {

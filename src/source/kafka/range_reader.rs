@@ -13,7 +13,9 @@ use super::{
     queue::PartitionQueue,
     range::{Range, Stretch},
 };
-use crate::{error::Error, metrics, partition::Partition, route::Context, watchdog::Heart};
+use crate::{
+    error::Error, metrics, partition::Partition, route::Context, stage::Stage, watchdog::Heart,
+};
 
 /// How soon a thread that waits sees that its bound was raised: those who wait for a swap wait for this.
 const HOLD: Duration = Duration::from_millis(2);
@@ -41,7 +43,9 @@ impl RangeReader {
             if read == 0 {
                 partition.tick(heart);
                 let wait = partition.wait();
+                partition.enter(Stage::Poll);
                 read = self.read(&mut partition, wait, heart);
+                partition.enter(Stage::Encode);
             }
             partition.tick(heart);
             self.keep_pace(read, &mut partition, heart);
@@ -72,6 +76,7 @@ impl RangeReader {
                 Err((RDKafkaErrorCode::PartitionEOF, end)) => {
                     // Counted before it is told.
                     partition.tick(heart);
+                    partition.reach_end(end);
                     stretch.reach(end);
                 }
                 Err((code, _)) => {

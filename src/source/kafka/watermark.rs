@@ -34,6 +34,8 @@ const PAUSE: Duration = Duration::from_millis(50);
 const ASK_MAX: Duration = Duration::from_secs(3);
 /// Rounds between two looks at the topics' ids.
 const ID_ROUNDS: u32 = 5;
+/// Rounds between two questions for the beginnings, which retention moves now and then.
+const LOW_ROUNDS: u32 = 5;
 
 pub(super) struct Watermarks {
     pub(super) consumer: Arc<BaseConsumer<Client>>,
@@ -55,8 +57,14 @@ impl Watermarks {
                 self.compare_ids(&mut ids);
                 heart.beat();
             }
-            if let Err(error) = self.ask() {
+            if let Err(error) = self.ask(Offset::End, Lane::set_high_watermark) {
                 tracing::debug!("the ends of the partitions are not known: {error}");
+            }
+            heart.beat();
+            if round.is_multiple_of(LOW_ROUNDS)
+                && let Err(error) = self.ask(Offset::Beginning, Lane::set_low_watermark)
+            {
+                tracing::debug!("the beginnings of the partitions are not known: {error}");
             }
             let mut waited = Duration::ZERO;
             while waited < INTERVAL && !self.ended.load(Relaxed) {
@@ -84,15 +92,17 @@ impl Watermarks {
         }
     }
 
-    fn ask(&self) -> KafkaResult<()> {
+    /// Asks for one of the two watermarks of all partitions, and tells their lanes.
+    fn ask(&self, wanted: Offset, set: fn(&Lane, i64)) -> KafkaResult<()> {
         let lanes: Vec<Arc<Lane>> = self.status.lanes();
         let mine = lanes.iter().filter(|lane| self.topics.contains(&lane.key.topic));
         let mut list = TopicPartitionList::new();
         for lane in mine.clone() {
             let (topic, partition) = (&*lane.key.topic, lane.key.partition);
             if list.find_partition(topic, partition).is_none() {
-                // In a request for offsets by time, "end" (-1) is the time of the latest record.
-                list.add_partition_offset(topic, partition, Offset::End)?;
+                // In a request for offsets by time, "beginning" (-2) and "end" (-1) are the times of the
+                // first and the latest record.
+                list.add_partition_offset(topic, partition, wanted)?;
             }
         }
         if list.count() == 0 {
@@ -101,8 +111,8 @@ impl Watermarks {
         let found = self.consumer.offsets_for_times(list, ASK_MAX)?;
         for lane in mine {
             let element = found.find_partition(&lane.key.topic, lane.key.partition);
-            if let Some(Offset::Offset(end)) = element.map(|element| element.offset()) {
-                lane.set_high_watermark(end);
+            if let Some(Offset::Offset(offset)) = element.map(|element| element.offset()) {
+                set(lane, offset);
             }
         }
         Ok(())

@@ -6,6 +6,7 @@ mod orders;
 mod records;
 mod servers;
 mod tidegate;
+mod transactions;
 mod wait;
 mod world;
 
@@ -18,5 +19,6 @@ pub(crate) use records::{
 };
 pub(crate) use servers::{fragile_kafka, fragile_postgres, kafka, postgres};
 pub(crate) use tidegate::{Exit, Tidegate};
+pub(crate) use transactions::Transactions;
 pub(crate) use wait::{LIMIT, eventually, eventually_within};
 pub(crate) use world::{World, grid};

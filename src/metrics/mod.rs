@@ -1,23 +1,20 @@
 //! Every metric: its name, its help, and one function for each event that moves it.
 //!
 //! Events go through the `metrics` facade. What describes the present (lanes, queues, stages) is
-//! rendered from [`Status`] when it is asked for: so a revoked partition's series vanish, and
-//! seconds are counters with fractions, which the facade does not have.
+//! rendered from [`Status`](crate::status::Status) when it is asked for: so a revoked partition's series
+//! vanish, and seconds are counters with fractions, which the facade does not have.
 
-use std::fmt::Write as _;
+mod live;
+mod page;
+pub(crate) mod process;
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use metrics::{counter, gauge, histogram};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 
-use crate::{
-    batch::Trigger,
-    error::Error,
-    lane::{Counts, Lane},
-    latency::BOUNDS_MS,
-    rejection::Reason,
-    stage::{Stage, StageTimes},
-    status::{SourceState, Status},
-};
+pub use self::live::render_live;
+use crate::{batch::Trigger, error::Error, rejection::Reason};
 
 /// One metric as it is exported.
 #[derive(Clone, Copy, Debug)]
@@ -46,23 +43,35 @@ metrics_table! {
     BUILD_INFO "tidegate_build_info" "gauge" "version, librdkafka" "1; the labels tell the versions.";
     READY "tidegate_ready" "gauge" "" "1 if every source has its assignment and every sink takes rows.";
     MEMORY_BUDGET "tidegate_memory_budget_bytes" "gauge" "" "The memory budget.";
+    MEMORY_IN_USE "tidegate_memory_in_use_bytes" "gauge" "part" "Of the budget, what is in use: batches; fetched: in the client's queues, as of the last 5 s.";
     BATCH_BYTES_MAX "tidegate_batch_max_bytes" "gauge" "" "Size at which a lane closes its batch: the budget's share at the present number of lanes.";
     CONSUMED "tidegate_records_consumed_total" "counter" "topic, partition, target" "Records taken in. Equals written + coalesced + filtered + dead-lettered + in flight.";
     WRITTEN "tidegate_rows_written_total" "counter" "topic, partition, target" "Rows that are durable in the target.";
     COALESCED "tidegate_rows_coalesced_total" "counter" "topic, partition, target" "Rows that a later row of the same key in the same batch stands for.";
     FILTERED "tidegate_records_filtered_total" "counter" "topic, partition, target" "Records that were passed over, as the route or the target wants it.";
     DEAD_LETTERED "tidegate_records_dead_lettered_total" "counter" "topic, partition, target" "Records that are durable as dead letters.";
+    UNACCOUNTED "tidegate_unaccounted_records" "gauge" "topic, target" "Consumed - written - coalesced - filtered - dead-lettered - in flight: always 0, or records are lost.";
     IN_FLIGHT "tidegate_records_in_flight" "gauge" "topic, partition, target" "Records in the open batch and in the one on its way.";
     DURABLE "tidegate_durable_offset" "gauge" "topic, partition, target" "Next offset that is not durable in the target.";
+    PROGRESS "tidegate_partition_progress_timestamp_seconds" "gauge" "topic, partition, target" "When a batch last became durable, as Unix time; absent before the first.";
+    LOW_WATERMARK "tidegate_low_watermark" "gauge" "topic, partition, target" "Beginning of the partition as the broker last told it, every 5 s.";
     HIGH_WATERMARK "tidegate_high_watermark" "gauge" "topic, partition, target" "End of the partition as the broker last told it.";
-    LAG "tidegate_lag_records" "gauge" "topic, partition, target" "End of the partition minus durable offset.";
+    LAG "tidegate_lag_records" "gauge" "topic, partition, target" "End of the partition minus durable offset; what lies between and is no record (marks of transactions, records of aborted ones), or was removed by retention, is not counted.";
+    LAG_SECONDS "tidegate_lag_seconds" "gauge" "topic, partition, target" "Age of the oldest record that is not durable, by its timestamp; before it is fetched: of the last durable one, or since when there is a lag. 0 without a lag.";
+    CATCH_UP "tidegate_catch_up_seconds" "gauge" "topic, partition, target" "When the lag is gone at the pace of the last 60 s; absent where it does not shrink or is not known.";
+    LAG_STATE "tidegate_lag_state" "gauge" "topic, target, state" "1 for the worst state of its partitions. Over 60 s: growing: all of the last third above the first, and not falling; stalled: nothing durable for 30 s; will_exceed_retention: retention removes faster than records become durable and is there within an hour, or was; unknown: seen for less than 5 s.";
     LATENCY "tidegate_end_to_end_latency_seconds" "histogram" "" "Record timestamp to committed transaction, one observation a record.";
     PARTITION_STAGE "tidegate_partition_stage_seconds_total" "counter" "stage" "Time of the partition threads by stage; the rate is a number of threads.";
     WRITER_STAGE "tidegate_writer_stage_seconds_total" "counter" "sink, stage" "Time of the writers by stage; the rate is a number of writers.";
+    BOTTLENECK "tidegate_bottleneck" "gauge" "stage" "1 for the stage that limits the rate in the last 5 s (none: nothing does), 0 for the others.";
+    BOTTLENECK_SINCE "tidegate_bottleneck_since_timestamp_seconds" "gauge" "" "Since when it has been this stage, as Unix time.";
+    BYTES_CONSUMED "tidegate_bytes_consumed_total" "counter" "source" "Bytes of keys and payloads taken in.";
+    BYTES_WRITTEN "tidegate_bytes_written_total" "counter" "sink" "Bytes of encoded rows that are durable.";
     QUEUE_DEPTH "tidegate_queue_batches" "gauge" "sink" "Batches that wait for a writer.";
     QUEUE_CAPACITY "tidegate_queue_capacity_batches" "gauge" "sink" "Batches that may wait for a writer.";
     WRITERS "tidegate_writers" "gauge" "sink" "Writer threads.";
     SINK_AWAY "tidegate_sink_outage_seconds" "gauge" "sink" "How long the sink has been away; 0 when it takes rows.";
+    POOL "tidegate_pool_connections" "gauge" "sink, state" "Connections: in_use, idle; wanted: those who wait for one; max: how many there may be.";
     PARTITIONS "tidegate_partitions_assigned" "gauge" "source" "Partitions owned now.";
     BATCHES "tidegate_batches_total" "counter" "trigger" "Batches closed, by what closed them.";
     BATCH_ROWS "tidegate_batch_rows" "histogram" "" "Rows of a closed batch.";
@@ -81,6 +90,16 @@ metrics_table! {
     ROLLUP_TOUCHED "tidegate_rollup_touched_buckets" "gauge" "rollup" "Finished buckets that its view reads from the detailed rows, as of its last turn.";
     ROLLUP_REFRESHES "tidegate_rollup_refreshes_total" "counter" "rollup, outcome" "Turns of a rollup; busy: another process was at it.";
     KAFKA_ERRORS "tidegate_kafka_errors_total" "counter" "code" "Errors that the Kafka client reported.";
+    CLIENT_MESSAGES "tidegate_client_queue_messages" "gauge" "source" "Messages that librdkafka has fetched and nobody has taken yet, as of the last 5 s.";
+    CLIENT_BYTES "tidegate_client_queue_bytes" "gauge" "source" "The bytes of these.";
+    CLIENT_REQUESTS "tidegate_client_requests_total" "counter" "source" "Requests that librdkafka has sent.";
+    CLIENT_TIMEOUTS "tidegate_client_request_timeouts_total" "counter" "source" "Requests of librdkafka's that got no answer in time.";
+    CLIENT_ROUND_TRIP "tidegate_client_round_trip_seconds" "gauge" "source, broker" "Average time from a request of librdkafka's to its answer, over 5 s.";
+    CPU_SECONDS "process_cpu_seconds_total" "counter" "" "Processor time of the process.";
+    RESIDENT "process_resident_memory_bytes" "gauge" "" "Resident memory of the process.";
+    OPEN_FDS "process_open_fds" "gauge" "" "Open file descriptors of the process.";
+    THREADS "process_threads" "gauge" "" "Threads of the process.";
+    STARTED "process_start_time_seconds" "gauge" "" "When the process was started, as Unix time.";
 }
 
 /// Installs the recorder; once in a process.
@@ -108,7 +127,6 @@ pub fn install() -> Result<PrometheusHandle, Error> {
     }
     // A counter that appears with its first event makes rate() miss that event.
     Trigger::ALL.iter().for_each(|t| counter!(BATCHES, "trigger" => t.as_str()).absolute(0));
-    Reason::ALL.iter().for_each(|r| counter!(DEAD_LETTERS, "reason" => r.as_str()).absolute(0));
     for kind in ["assign", "revoke", "lost"] {
         counter!(REBALANCES, "kind" => kind).absolute(0);
     }
@@ -137,8 +155,18 @@ pub(crate) fn batch_written(sink: &str, took: std::time::Duration) {
     histogram!(WRITE_SECONDS, "sink" => sink.to_owned()).record(took);
 }
 
+/// By reason, in the order of [`Reason::ALL`]; `/status` reads them, too.
+static DEAD_LETTERS_FOUND: [AtomicU64; Reason::ALL.len()] =
+    [const { AtomicU64::new(0) }; Reason::ALL.len()];
+
 pub(crate) fn dead_letter(reason: Reason) {
-    counter!(DEAD_LETTERS, "reason" => reason.as_str()).increment(1);
+    DEAD_LETTERS_FOUND[reason as usize].fetch_add(1, Relaxed);
+}
+
+/// Dead letters that were found so far, by reason.
+pub(crate) fn dead_letters() -> impl Iterator<Item = (&'static str, u64)> {
+    let counts = DEAD_LETTERS_FOUND.iter().map(|count| count.load(Relaxed));
+    Reason::ALL.iter().map(|reason| reason.as_str()).zip(counts)
 }
 
 pub(crate) fn retry(sink: &str, sqlstate: &str) {
@@ -195,138 +223,6 @@ pub(crate) fn kafka_error(code: &str) {
     counter!(KAFKA_ERRORS, "code" => code.to_owned()).increment(1);
 }
 
-/// The part of `/metrics` that describes the present.
-pub fn render_live(status: &Status) -> String {
-    let mut page = Page(String::with_capacity(4096));
-    let (_, librdkafka) = rdkafka::util::get_rdkafka_version();
-    page.head(BUILD_INFO);
-    page.line(
-        BUILD_INFO,
-        &[("version", env!("CARGO_PKG_VERSION")), ("librdkafka", &librdkafka)],
-        1.0,
-    );
-    page.single(READY, f64::from(u8::from(status.obstacles().is_empty())));
-    page.single(MEMORY_BUDGET, status.memory.budget_bytes() as f64);
-    page.single(BATCH_BYTES_MAX, status.memory.batch_bytes() as f64);
-    render_lanes(&mut page, status);
-    render_latency(&mut page, status);
-    render_stages(&mut page, status);
-    render_sinks(&mut page, status);
-    page.head(PARTITIONS);
-    for (source, state) in status.sources() {
-        let count = if let SourceState::Running { partitions } = state { partitions } else { 0 };
-        page.line(PARTITIONS, &[("source", &source)], count as f64);
-    }
-    page.0
-}
-
-fn render_lanes(page: &mut Page, status: &Status) {
-    type Read = fn(&Lane, &Counts) -> Option<f64>;
-    let series: [(&str, Read); 9] = [
-        (CONSUMED, |_, counts| Some(counts.consumed as f64)),
-        (WRITTEN, |_, counts| Some(counts.written as f64)),
-        (COALESCED, |_, counts| Some(counts.coalesced as f64)),
-        (FILTERED, |_, counts| Some(counts.filtered as f64)),
-        (DEAD_LETTERED, |_, counts| Some(counts.dead_lettered as f64)),
-        (IN_FLIGHT, |_, counts| Some(counts.in_flight as f64)),
-        (DURABLE, |lane, _| Some(lane.durable() as f64)),
-        (HIGH_WATERMARK, |lane, _| lane.high_watermark().map(|high| high as f64)),
-        (LAG, |lane, _| lane.lag().map(|lag| lag as f64)),
-    ];
-    // One snapshot for the whole page: the sum of the counts holds on it.
-    let lanes: Vec<_> = status.lanes().into_iter().map(|lane| (lane.counts(), lane)).collect();
-    for (name, read) in series {
-        page.head(name);
-        for (counts, lane) in &lanes {
-            let Some(value) = read(lane, counts) else { continue };
-            let partition = lane.key.partition.to_string();
-            let labels = [
-                ("topic", &*lane.key.topic),
-                ("partition", &partition),
-                ("target", &*lane.key.target),
-            ];
-            page.line(name, &labels, value);
-        }
-    }
-}
-
-fn render_latency(page: &mut Page, status: &Status) {
-    let latency = status.latency.read();
-    page.head(LATENCY);
-    let bucket = format!("{LATENCY}_bucket");
-    let mut cumulative = 0;
-    for (bound_ms, count) in BOUNDS_MS.iter().zip(latency.counts) {
-        cumulative += count;
-        let le = (*bound_ms as f64 / 1000.0).to_string();
-        page.line(&bucket, &[("le", &le)], cumulative as f64);
-    }
-    page.line(&bucket, &[("le", "+Inf")], latency.total() as f64);
-    page.line(&format!("{LATENCY}_sum"), &[], latency.sum_ms as f64 / 1000.0);
-    page.line(&format!("{LATENCY}_count"), &[], latency.total() as f64);
-}
-
-fn render_stages(page: &mut Page, status: &Status) {
-    let line = |page: &mut Page, name, sink: Option<&str>, times: &StageTimes, stages: &[Stage]| {
-        for stage in stages {
-            let mut labels = vec![("stage", stage.as_str())];
-            labels.extend(sink.map(|sink| ("sink", sink)));
-            page.line(name, &labels, times.seconds(*stage));
-        }
-    };
-    let (partition_stages, writer_stages) = Stage::ALL.split_at(3);
-    page.head(PARTITION_STAGE);
-    line(page, PARTITION_STAGE, None, &status.partition_clock.read(), partition_stages);
-    page.head(WRITER_STAGE);
-    for (name, sink) in status.sinks() {
-        line(page, WRITER_STAGE, Some(&name), &sink.clock.read(), writer_stages);
-    }
-}
-
-fn render_sinks(page: &mut Page, status: &Status) {
-    let sinks = status.sinks();
-    type Read = fn(&crate::status::SinkStatus) -> f64;
-    let series: [(&str, Read); 4] = [
-        (QUEUE_DEPTH, |sink| sink.queue_depth() as f64),
-        (QUEUE_CAPACITY, |sink| sink.queue_capacity() as f64),
-        (WRITERS, |sink| sink.writers as f64),
-        (SINK_AWAY, |sink| sink.outage().map_or(0.0, |o| o.since.elapsed().as_secs_f64())),
-    ];
-    for (name, read) in series {
-        page.head(name);
-        for (sink_name, sink) in &sinks {
-            page.line(name, &[("sink", sink_name)], read(sink));
-        }
-    }
-}
-
-/// Prometheus' text format.
-struct Page(String);
-
-impl Page {
-    fn head(&mut self, name: &str) {
-        let Some(metric) = ALL.iter().find(|metric| metric.name == name) else { return };
-        let _ = writeln!(self.0, "# HELP {name} {}\n# TYPE {name} {}", metric.help, metric.kind);
-    }
-
-    fn single(&mut self, name: &str, value: f64) {
-        self.head(name);
-        self.line(name, &[], value);
-    }
-
-    fn line(&mut self, name: &str, labels: &[(&str, &str)], value: f64) {
-        self.0.push_str(name);
-        for (i, (label, text)) in labels.iter().enumerate() {
-            self.0.push(if i == 0 { '{' } else { ',' });
-            let text = text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
-            let _ = write!(self.0, "{label}=\"{text}\"");
-        }
-        if !labels.is_empty() {
-            self.0.push('}');
-        }
-        let _ = writeln!(self.0, " {value}");
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -334,7 +230,8 @@ mod tests {
     #[test]
     fn names_follow_the_conventions_of_prometheus() {
         for metric in ALL {
-            assert!(metric.name.starts_with("tidegate_"), "{}", metric.name);
+            let prefixes = ["tidegate_", "process_"];
+            assert!(prefixes.iter().any(|p| metric.name.starts_with(p)), "{}", metric.name);
             assert_eq!(
                 metric.kind == "counter",
                 metric.name.ends_with("_total"),
@@ -343,12 +240,5 @@ mod tests {
             );
             assert!(metric.help.ends_with('.'), "{}", metric.name);
         }
-    }
-
-    #[test]
-    fn labels_are_escaped() {
-        let mut page = Page(String::new());
-        page.line("x", &[("a", "q\"b\\c\nd")], 1.0);
-        assert_eq!(page.0, "x{a=\"q\\\"b\\\\c\\nd\"} 1\n");
     }
 }
