@@ -32,6 +32,11 @@ trap 'git worktree remove --force "$tree"' EXIT
     cp -a target/release target/mutants/build/
 }
 export CARGO_TARGET_DIR=$PWD/target/mutants/build
+# Each of them is compiled for a few seconds of tests: only what it changes, and without optimising it. The
+# profile stays the one in which the C library is compiled already.
+export CARGO_INCREMENTAL=1
+package=profile.release.package.tidegate
+quickly=(--config "$package.opt-level=0" --config "$package.codegen-units=64")
 
 red=0
 for patch in "${patches[@]}"; do
@@ -41,7 +46,7 @@ for patch in "${patches[@]}"; do
     git -C "$tree" checkout --quiet --force
     git -C "$tree" apply "$patch"
     read -r -a tests <<<"$(sed -n 's/^red: //p' "$patch")"
-    if (cd "$tree" && cargo test --release "${tests[@]}") >"$log" 2>&1; then
+    if (cd "$tree" && cargo test --release "${quickly[@]}" "${tests[@]}") >"$log" 2>&1; then
         echo "mutant $name: GREEN, nothing noticed it"
     elif grep -q '^test result: FAILED' "$log"; then
         failed=$(sed -n 's/^test \(.*\) \.\.\. FAILED$/\1/p' "$log" | paste -sd ' ')

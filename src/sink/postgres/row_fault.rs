@@ -19,7 +19,7 @@ use super::{
     session::Session,
     sqlstate::{Fault, PgError},
     table::PgTarget,
-    transaction::{End, finish},
+    transaction::{End, begin, finish},
 };
 use crate::{
     batch::{Batch, Layout, Segment},
@@ -64,7 +64,7 @@ impl PostgresWriter {
     ) -> Result<(), PgError> {
         self.clock.enter(Stage::Copy);
         session.prepare_stage(target).await?;
-        session.begin(target, "SAVEPOINT tidegate").await?;
+        session.execute(&format!("{}; SAVEPOINT tidegate", begin(target))).await?;
         let total = flushed.batch.rows() as usize;
         // Whatever stands for another here, Postgres tells by itself.
         flushed.batch.coalesced = 0;
@@ -154,9 +154,8 @@ async fn try_run(
     }
     let deletes = layouts.contains_key(&Layout::DELETE);
     // What an earlier run has copied and not merged was rolled back.
-    session.copied = 0;
     for (layout, (bytes, count)) in layouts {
-        session.copy(target, layout, &[bytes.freeze()], count).await?;
+        session.copy(target, layout, &[bytes.freeze()], count, None).await?;
     }
     session.merge(target, deletes, false).await?;
     match &target.merge {

@@ -6,12 +6,11 @@ use bytes::Bytes;
 use deadpool_postgres::Object;
 use futures_util::SinkExt as _;
 use tokio::time::Instant;
-use tokio_postgres::{Statement, types::ToSql};
+use tokio_postgres::{CopyInSink, Statement, types::ToSql};
 
 use super::{
     catalog,
     encode::{HEADER, TRAILER},
-    merge,
     sqlstate::{Fault, PgError},
     table::PgTarget,
 };
@@ -84,7 +83,7 @@ pub(super) struct Session {
     /// The staging tables that it has, by name.
     stages: HashMap<String, Stage>,
     advance: Option<Statement>,
-    /// Rows that were copied since the last merge, or since the transaction began.
+    /// Rows that were copied since the last merge.
     pub(super) copied: u64,
 }
 
@@ -127,12 +126,15 @@ impl Session {
         self.within(self.connection.batch_execute(sql)).await
     }
 
+    /// Copies rows into the transaction that is under way, or into one that begins in the same round trip
+    /// by `begin`.
     pub(super) async fn copy(
         &mut self,
         target: &PgTarget,
         layout: Layout,
         buffers: &[Bytes],
         expected: u64,
+        begin: Option<&str>,
     ) -> Result<(), PgError> {
         let key = (target.id, layout);
         if !self.copies.contains_key(&key) {
@@ -141,7 +143,7 @@ impl Session {
             self.copies.insert(key, statement);
         }
         let stream = async {
-            let sink = self.connection.copy_in(&self.copies[&key]).await?;
+            let sink = self.open_copy(&self.copies[&key], begin).await?;
             let mut sink = std::pin::pin!(sink);
             sink.feed(Bytes::from_static(&HEADER)).await?;
             for buffer in buffers {
@@ -158,6 +160,24 @@ impl Session {
         let copied = self.within(stream).await?;
         self.copied += copied;
         if copied == expected { Ok(()) } else { Err(dropped(copied, expected)) }
+    }
+
+    /// Sends BEGIN and COPY at once. Nothing is fed before the answer to BEGIN: a COPY outside of a transaction
+    /// would commit by itself, and a sink that is dropped without a row makes it fail.
+    async fn open_copy(
+        &self,
+        copy: &Statement,
+        begin: Option<&str>,
+    ) -> Result<CopyInSink<Bytes>, tokio_postgres::Error> {
+        let Some(begin) = begin else { return self.connection.copy_in(copy).await };
+        let (begun, sink) = tokio::join!(
+            biased;
+            self.connection.batch_execute(begin),
+            self.connection.copy_in(copy)
+        );
+        begun?;
+        failpoint!("transaction.begun");
+        sink
     }
 
     /// Makes the staging table of a target that merges, unless there is one. Outside of any transaction:
@@ -179,13 +199,6 @@ impl Session {
             Stage { made_by, made_at: Instant::now(), puts: [None, None] },
         );
         Ok(())
-    }
-
-    /// Begins a transaction, and goes on with `then`.
-    pub(super) async fn begin(&mut self, target: &PgTarget, then: &str) -> Result<(), PgError> {
-        self.copied = 0;
-        let begin = if target.merge.is_some() { merge::BEGIN } else { "BEGIN" };
-        self.execute(&format!("{begin}; {then}")).await
     }
 
     /// Merges what was copied into the staging table of a target that has one. No two rows have one key

@@ -12,7 +12,7 @@
 use bytes::Bytes;
 
 use super::{
-    merge::{Merge, Superseded},
+    merge::{self, Merge, Superseded},
     session::Session,
     sqlstate::PgError,
     table::PgTarget,
@@ -48,8 +48,6 @@ pub(super) async fn transact(
     // What is known already does not keep a transaction open while Kafka takes its time.
     session.send_dead_letters(target, batches).await?;
     session.prepare_stage(target).await?;
-    session.begin(target, "").await?;
-    failpoint!("transaction.begun");
     let layouts = layouts(batches);
     let deletes = layouts.contains(&Layout::DELETE);
     let superseded = match &target.merge {
@@ -60,13 +58,22 @@ pub(super) async fn transact(
     for (number, flushed) in batches.iter_mut().enumerate() {
         flushed.batch.coalesced = superseded.in_batch(number);
     }
+    let mut begin = Some(begin(target));
     for layout in layouts {
-        copy_layout(session, target, layout, batches, &superseded).await?;
+        copy_layout(session, target, layout, batches, &superseded, begin.take()).await?;
+    }
+    if let Some(begin) = begin {
+        session.execute(begin).await?;
     }
     failpoint!("copy.done");
     session.merge(target, deletes, unique).await?;
     failpoint!("merge.done");
     finish(session, target, batches, end, clock).await
+}
+
+/// What begins a transaction of the target's.
+pub(super) fn begin(target: &PgTarget) -> &'static str {
+    if target.merge.is_some() { merge::BEGIN } else { "BEGIN" }
 }
 
 /// The end of every transaction: dead letters, checkpoints, COMMIT.
@@ -114,6 +121,7 @@ async fn copy_layout(
     layout: Layout,
     batches: &mut [&mut Flushed],
     superseded: &Superseded,
+    begin: Option<&str>,
 ) -> Result<(), PgError> {
     let mut lent: Vec<(usize, usize, Bytes)> = Vec::new();
     let mut expected = 0;
@@ -131,7 +139,7 @@ async fn copy_layout(
         rest.extend(ranges.into_iter().map(|range| bytes.slice(range)));
         expected -= left_out;
     }
-    let copied = session.copy(target, layout, &rest, expected).await;
+    let copied = session.copy(target, layout, &rest, expected, begin).await;
     drop(rest);
     for (b, s, bytes) in lent {
         // No copy where the driver has let go of it.
