@@ -3,6 +3,7 @@
 mod check;
 mod chosen;
 mod dlq;
+mod documents;
 mod healthcheck;
 mod init;
 mod lag;
@@ -70,6 +71,10 @@ enum Command {
     Lag(lag::LagArgs),
     /// Ask a running tidegate whether it is ready: for containers and supervisors.
     Healthcheck(healthcheck::HealthcheckArgs),
+    /// Print what makes a shell complete the commands and options.
+    Completions(documents::CompletionsArgs),
+    /// Write the manual pages, one for each command.
+    Man(documents::ManArgs),
 }
 
 /// Where the configuration comes from.
@@ -117,6 +122,8 @@ pub fn run() -> Result<(), Error> {
         Command::Rollup(arguments) => rollup::run(&arguments),
         Command::Lag(arguments) => lag::run(&arguments),
         Command::Healthcheck(arguments) => healthcheck::run(&arguments),
+        Command::Completions(arguments) => documents::complete(&arguments),
+        Command::Man(arguments) => documents::man(&arguments),
     }
 }
 
