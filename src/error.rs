@@ -5,6 +5,8 @@ use std::{fmt, process::ExitCode};
 /// What kind of end an [`Error`] is; decides the exit code (sysexits).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ErrorKind {
+    /// 1: what was asked for is so: `lag --fail-if-growing` has found a lag that grows.
+    Growing,
     /// 64: the command line is wrong.
     Usage,
     /// 65: the data make it impossible to go on.
@@ -25,6 +27,7 @@ impl ErrorKind {
     /// The process' exit code.
     pub fn exit_code(self) -> u8 {
         match self {
+            Self::Growing => 1,
             Self::Usage => 64,
             Self::Data => 65,
             Self::Unavailable => 69,

@@ -3,10 +3,13 @@
 mod check;
 mod chosen;
 mod dlq;
+mod documents;
 mod healthcheck;
 mod init;
+mod lag;
 mod load;
 mod plan;
+mod positions;
 mod process;
 mod progress;
 mod replay;
@@ -45,7 +48,7 @@ enum Command {
     /// Move records until told to stop (SIGTERM or Ctrl-C drains; a second one ends at once).
     Run(ConfigArgs),
     /// Look at everything that can be wrong before a record is read; changes nothing.
-    Check(ConfigArgs),
+    Check(check::CheckArgs),
     /// Show what feeds which column, the tables that would be made, and the first records as the rows
     /// that they would become; writes nothing.
     Plan(plan::PlanArgs),
@@ -64,8 +67,14 @@ enum Command {
     Trace(trace::TraceArgs),
     /// Make, refresh and look at summaries by time (`[[rollups]]`).
     Rollup(rollup::RollupArgs),
+    /// Show how far each partition is behind, from Kafka and the databases alone: no tidegate need run.
+    Lag(lag::LagArgs),
     /// Ask a running tidegate whether it is ready: for containers and supervisors.
     Healthcheck(healthcheck::HealthcheckArgs),
+    /// Print what makes a shell complete the commands and options.
+    Completions(documents::CompletionsArgs),
+    /// Write the manual pages, one for each command.
+    Man(documents::ManArgs),
 }
 
 /// Where the configuration comes from.
@@ -111,7 +120,10 @@ pub fn run() -> Result<(), Error> {
         Command::Dlq(arguments) => dlq::run(&arguments),
         Command::Trace(arguments) => trace::run(&arguments),
         Command::Rollup(arguments) => rollup::run(&arguments),
+        Command::Lag(arguments) => lag::run(&arguments),
         Command::Healthcheck(arguments) => healthcheck::run(&arguments),
+        Command::Completions(arguments) => documents::complete(&arguments),
+        Command::Man(arguments) => documents::man(&arguments),
     }
 }
 

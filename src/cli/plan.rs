@@ -53,7 +53,7 @@ pub(super) fn run(arguments: &PlanArgs) -> Result<(), Error> {
     let config = check::resolve_topics(config)?;
     let runtime = Runtime::new().map_err(|error| Error::software(error.to_string()))?;
     for route in &config.routes {
-        let records = read(&config, route)?;
+        let records = read(&config, route, SAMPLE_RECORDS)?;
         for target in &route.to {
             let heading = heading(route, target);
             let Sink::Postgres(postgres) = &config.sinks[&target.sink] else {
@@ -70,7 +70,8 @@ pub(super) fn run(arguments: &PlanArgs) -> Result<(), Error> {
     Ok(())
 }
 
-fn read(config: &Config, route: &Route) -> Result<Vec<Kept>, Error> {
+/// The first `count` records of a route, if there are some soon.
+pub(super) fn read(config: &Config, route: &Route, count: usize) -> Result<Vec<Kept>, Error> {
     let source: Box<dyn crate::source::Source> = match &config.sources[&route.source] {
         Source::Kafka(kafka) => {
             let memory = Arc::new(Memory::new(config.memory.budget, config.batch.bytes));
@@ -82,7 +83,7 @@ fn read(config: &Config, route: &Route) -> Result<Vec<Kept>, Error> {
         Source::Ndjson(file) => Box::new(NdjsonSource::new(&route.source, &file.path)),
     };
     let mut records = Vec::new();
-    source.look(&route.topics, SAMPLE_RECORDS, PATIENCE, &mut |record| {
+    source.look(&route.topics, count, PATIENCE, &mut |record| {
         let mut bytes = Vec::new();
         Original::keep(record, &mut bytes);
         records.push(Kept { topic: record.topic.to_owned(), partition: record.partition, bytes });

@@ -143,3 +143,62 @@ fn sigterm_ends_a_start_that_waits_for_a_first_record_or_a_broker() {
     assert_eq!(exit.code, Some(0), "{}", exit.log);
     assert!(exit.took < Duration::from_secs(8), "{:?}", exit.took);
 }
+
+#[test]
+fn bash_completes_commands_and_options() {
+    let world = World::bare("cli-completion", 1);
+    let script = command(&world, &["completions", "bash"]);
+    assert_eq!(script.code, Some(0), "{}", script.log);
+    std::fs::write(world.folder.path().join("tidegate.bash"), script.stdout).unwrap();
+    let complete = |words: &str| {
+        // What bash does when tab is pressed behind the last of the words.
+        let ask = format!(
+            "source tidegate.bash; COMP_WORDS=({words}); COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1)); \
+             \"$(complete -p tidegate | grep -o '_tidegate')\" tidegate \"${{COMP_WORDS[-1]}}\" \
+             \"${{COMP_WORDS[-2]}}\"; echo \"${{COMPREPLY[@]}}\""
+        );
+        let bash = std::process::Command::new("bash")
+            .args(["--norc", "-c", &ask])
+            .current_dir(world.folder.path())
+            .output()
+            .unwrap();
+        assert!(bash.status.success(), "{bash:?}");
+        String::from_utf8(bash.stdout).unwrap().trim().to_owned()
+    };
+    assert_eq!(complete("tidegate che"), "check");
+    assert_eq!(complete("tidegate lag --fail"), "--fail-if-growing");
+    assert_eq!(complete("tidegate dlq re"), "replay");
+    assert_eq!(complete("tidegate completions fi"), "fish");
+    for shell in ["zsh", "fish"] {
+        let script = command(&world, &["completions", shell]);
+        assert!(script.stdout.contains("fail-if-growing"), "{shell}");
+    }
+}
+
+#[test]
+fn there_is_a_manual_page_for_every_command() {
+    let world = World::bare("cli-man", 1);
+    let exit = command(&world, &["man", "--out", "pages"]);
+    assert_eq!(exit.code, Some(0), "{}", exit.log);
+    let page = |name: &str| {
+        let path = world.folder.path().join("pages").join(format!("{name}.1"));
+        std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{name}: {error}"))
+    };
+    let main = page("tidegate");
+    let help = command(&world, &["--help"]).stdout;
+    let (_, commands) = help.split_once("Commands:\n").unwrap();
+    let commands: Vec<&str> = commands
+        .lines()
+        .take_while(|line| !line.is_empty())
+        .filter_map(|line| line.strip_prefix("  ")?.split(' ').next())
+        .filter(|name| !name.is_empty() && *name != "help")
+        .collect();
+    assert!(commands.len() > 12, "{commands:?}");
+    for name in commands {
+        // In roff a hyphen is escaped.
+        assert!(main.contains(&format!("tidegate\\-{name}")), "{name} is not in {main}");
+        assert!(page(&format!("tidegate-{name}")).contains(".SH SYNOPSIS"), "{name}");
+    }
+    assert!(page("tidegate-dlq-replay").contains("tidegate\\-dlq\\-replay"));
+    assert!(page("tidegate-lag").contains("fail\\-if\\-growing"));
+}

@@ -7,6 +7,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod brokers;
+mod check;
 mod claims;
 mod cli;
 mod conformance;
@@ -21,6 +22,7 @@ mod gaps;
 mod growth;
 mod ingest;
 mod lag;
+mod lag_command;
 mod load;
 mod mapping;
 mod membership;

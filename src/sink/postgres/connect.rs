@@ -29,7 +29,10 @@ const SESSION: &str = "SET application_name = 'tidegate'; SET lock_timeout = '5s
      SET statement_timeout = '60s'; SET idle_in_transaction_session_timeout = '30s'; \
      SET search_path = public; SET default_transaction_isolation = 'read committed'; SET client_min_messages = 'warning'; SET timezone = 'UTC'; SET datestyle = 'ISO, YMD'";
 
-/// Builds the pool of one sink: a connection for each writer and four for claims, audit, catalog and rollups.
+/// Connections beside those of the writers: for claims, audit, catalog and rollups.
+pub const POOL_EXTRA: usize = 4;
+
+/// Builds the pool of one sink: a connection for each writer and some more.
 ///
 /// # Errors
 /// When the URL or the CA file cannot be used.
@@ -64,7 +67,7 @@ pub fn pool(url: &str, ca_file: Option<&Path>, writers: usize) -> Result<Pool, E
         }
     };
     Pool::builder(manager)
-        .max_size(writers + 4)
+        .max_size(writers + POOL_EXTRA)
         .runtime(Runtime::Tokio1)
         .wait_timeout(Some(CONNECT_MAX))
         .create_timeout(Some(CONNECT_MAX * 2))

@@ -10,6 +10,7 @@ pub mod encode;
 mod fit;
 mod flush;
 mod growth;
+mod inspect;
 mod late;
 mod look;
 pub mod mapping;
@@ -36,6 +37,7 @@ use std::{
 use deadpool_postgres::{Object, Pool};
 use tokio::runtime::Handle;
 
+pub(crate) use self::{connect::POOL_EXTRA, inspect::StoredPosition};
 use self::{
     flush::PostgresWriter,
     growth::Lineage,
@@ -148,15 +150,11 @@ impl PostgresSink {
         let mut go_on = || !shutdown.is_requested();
         let done = runtime.block_on(connect::ask_while(pool, &mut go_on, WORK_MAX, work));
         done.map_err(|error| {
-            let text = format!("sink {name}: {} (SQLSTATE {})", error.message, error.code);
-            match error.fault {
-                Fault::Outage if error.code.starts_with("40") || error.code == "55P03" => {
-                    Error::new(ErrorKind::Temporary, format!("{text}; try again"))
-                }
-                Fault::Outage => Error::unavailable(text),
-                Fault::Permission => Error::new(ErrorKind::Permission, text),
-                Fault::Row | Fault::Config => Error::config(text),
+            let told = error.to_error(name);
+            if error.code.starts_with("40") || error.code == "55P03" {
+                return Error::new(ErrorKind::Temporary, format!("{told}; try again"));
             }
+            told
         })?
     }
 
@@ -175,11 +173,11 @@ impl PostgresSink {
                 Ok(answer) => return Ok(answer),
                 Err(error) => error,
             };
-            let text = format!("sink {name}: {} (SQLSTATE {})", error.message, error.code);
+            let told = error.to_error(name);
             match error.fault {
                 Fault::Outage if Instant::now() < deadline => {
                     if !warned {
-                        tracing::warn!("{text}; waiting for the database");
+                        tracing::warn!("{told}; waiting for the database");
                         warned = true;
                     }
                     if self.shared.shutdown.sleep(START_PAUSE) {
@@ -191,11 +189,10 @@ impl PostgresSink {
                 }
                 Fault::Outage => {
                     return Err(Error::unavailable(format!(
-                        "{text}; is the url right, and is Postgres up?"
+                        "{told}; is the url right, and is Postgres up?"
                     )));
                 }
-                Fault::Permission => return Err(Error::new(ErrorKind::Permission, text)),
-                Fault::Row | Fault::Config => return Err(Error::config(text)),
+                Fault::Permission | Fault::Row | Fault::Config => return Err(told),
             }
         }
     }

@@ -262,6 +262,12 @@ fn feed(column: &Column, selectors: &[Selector]) -> String {
     text
 }
 
+/// The conditions of a table's rows that concern these columns alone.
+const CHECKS_SQL: &str = "\
+    SELECT conname::text, pg_get_expr(conbin, conrelid) FROM pg_constraint \
+    WHERE conrelid = $1 AND contype = 'c' AND $2::text[] @> (SELECT array_agg(attname::text) \
+        FROM pg_attribute WHERE attrelid = conrelid AND attnum = ANY(conkey))";
+
 /// Lets Postgres read the rows, one by one, and show them.
 async fn show_rows(
     client: &Object,
@@ -283,10 +289,15 @@ async fn show_rows(
         };
         let names: Vec<&str> =
             opened.columns_for(layout).map(|column| column.name.as_str()).collect();
-        let columns: Vec<String> = names
+        let mut columns: Vec<String> = names
             .iter()
             .map(|name| format!("{} {}", quote_identifier(name), type_of(name)))
             .collect();
+        let checks = client.query(CHECKS_SQL, &[&opened.table.oid, &names]).await;
+        columns.extend(checks.map_err(failed)?.iter().map(|row| {
+            let (name, condition): (&str, &str) = (row.get(0), row.get(1));
+            format!("CONSTRAINT {} CHECK ({condition})", quote_identifier(name))
+        }));
         let create = format!(
             "SAVEPOINT row; CREATE TEMP TABLE tidegate_plan ({}) ON COMMIT DROP",
             columns.join(", ")

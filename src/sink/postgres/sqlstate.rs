@@ -2,6 +2,8 @@
 
 use tokio_postgres::error::DbError;
 
+use crate::error::{Error, ErrorKind};
+
 /// The three kinds of trouble; each has one answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
@@ -84,6 +86,16 @@ impl PgError {
             fault => fault,
         };
         Self { fault, code, message, copy_line }
+    }
+
+    /// As the end of a command; `sink` is the name of the sink.
+    pub fn to_error(&self, sink: &str) -> Error {
+        let text = format!("sink {sink}: {} (SQLSTATE {})", self.message, self.code);
+        match self.fault {
+            Fault::Outage => Error::unavailable(text),
+            Fault::Permission => Error::new(ErrorKind::Permission, text),
+            Fault::Row | Fault::Config => Error::config(text),
+        }
     }
 
     /// An outage that no SQLSTATE tells.

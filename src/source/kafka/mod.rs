@@ -3,6 +3,7 @@
 //! One poller thread owns the group membership; one thread for each assigned partition reads that
 //! partition's own queue.
 
+mod admin;
 mod assignment;
 mod audit;
 mod client;
@@ -10,6 +11,7 @@ mod dead_letters;
 mod discovery;
 pub(crate) mod figures;
 mod headers;
+mod inspector;
 mod member;
 mod mend;
 mod message;
@@ -44,7 +46,11 @@ use rdkafka::{
 use regex::Regex;
 
 pub use self::dead_letters::DeadLetterTopic;
-pub(crate) use self::one::Fetched;
+pub(crate) use self::{
+    admin::Right,
+    inspector::{Inspector, Place, Seen, TopicFacts},
+    one::Fetched,
+};
 use self::{client::Client, discovery::Discovery, message::Message, poller::Poller};
 use super::Source;
 use crate::{
@@ -124,16 +130,18 @@ impl KafkaSource {
                         ));
                     }
                 }
-                Err(error) => {
-                    return Err(Error::unavailable(format!(
-                        "source {}: no broker of {} answers ({error}); is `brokers` right, and is \
-                         Kafka up? (security.protocol and sasl.* go into \
-                         sources.{}.properties)",
-                        self.name, self.config.brokers, self.name
-                    )));
-                }
+                Err(error) => return Err(self.silent(&error)),
             }
         }
+    }
+
+    /// The error for brokers that do not answer.
+    fn silent(&self, error: &KafkaError) -> Error {
+        Error::unavailable(format!(
+            "source {}: no broker of {} answers ({error}); is `brokers` right, and is Kafka up? \
+             (security.protocol and sasl.* go into sources.{}.properties)",
+            self.name, self.config.brokers, self.name
+        ))
     }
 
     /// Numbers of partitions of the topics, in order.
@@ -143,26 +151,27 @@ impl KafkaSource {
         topics: &[String],
     ) -> Result<Vec<usize>, Error> {
         let metadata = self.metadata(inquirer)?;
-        let known: Vec<&str> = metadata.topics().iter().map(|topic| topic.name()).collect();
         topics
             .iter()
             .map(|name| {
                 let topic = metadata.topics().iter().find(|topic| topic.name() == name);
-                topic.map(|topic| topic.partitions().len()).filter(|count| *count > 0).ok_or_else(
-                    || {
-                        let hint = nearest(name, &known).map_or_else(
-                            || " Create it first".to_owned(),
-                            |near| format!(" Did you mean `{near}`?"),
-                        );
-                        Error::config(format!(
-                            "source {}: the cluster at {} has no topic `{name}` (or this user may \
-                             not see it).{hint}",
-                            self.name, self.config.brokers
-                        ))
-                    },
-                )
+                let count = topic.map(|topic| topic.partitions().len()).filter(|count| *count > 0);
+                count.ok_or_else(|| self.missing_topic(name, &metadata))
             })
             .collect()
+    }
+
+    /// The error for a topic that is not there, with the likely one.
+    fn missing_topic(&self, name: &str, metadata: &Metadata) -> Error {
+        let known: Vec<&str> = metadata.topics().iter().map(|topic| topic.name()).collect();
+        let hint = nearest(name, &known).map_or_else(
+            || " Create it first".to_owned(),
+            |near| format!(" Did you mean `{near}`?"),
+        );
+        Error::config(format!(
+            "source {}: the cluster at {} has no topic `{name}` (or this user may not see it).{hint}",
+            self.name, self.config.brokers
+        ))
     }
 
     /// The cluster's id, a part of the checkpoints' names: without it the lanes would find other ones. A

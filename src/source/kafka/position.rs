@@ -13,7 +13,7 @@ use std::{
 
 use rdkafka::{
     Offset, TopicPartitionList,
-    consumer::{BaseConsumer, Consumer as _},
+    consumer::{BaseConsumer, Consumer as _, ConsumerContext},
     error::{KafkaError, RDKafkaErrorCode},
     topic_partition_list::TopicPartitionListElem,
 };
@@ -33,7 +33,7 @@ const PAUSE: Duration = Duration::from_millis(300);
 const ID_MAX: Duration = Duration::from_secs(3);
 
 /// A partition: topic and number.
-pub(super) type PartitionKey = (Arc<str>, i32);
+pub(crate) type PartitionKey = (Arc<str>, i32);
 
 /// The starts of each partition's lanes, in the order of its route's targets. A partition that turned
 /// out to be another member's is not among them.
@@ -51,12 +51,19 @@ pub(super) struct Positions {
 }
 
 /// What the brokers know of a partition.
-struct Known {
-    committed: Option<i64>,
-    low: i64,
-    high: i64,
+pub(super) struct Known {
+    pub(super) committed: Option<i64>,
+    pub(super) low: i64,
+    pub(super) high: i64,
     /// The group has a committed offset for some partition of the topic.
     topic_was_read: bool,
+}
+
+impl Known {
+    /// Nothing but where the partition begins and ends.
+    pub(super) fn of(low: i64, high: i64) -> Self {
+        Self { committed: None, low, high, topic_was_read: false }
+    }
 }
 
 impl Positions {
@@ -209,7 +216,8 @@ impl Positions {
         let Some(known) = self.ask(note, || self.known(keys))? else { return Ok(false) };
         for ((key, known), found) in keys.iter().zip(&known).zip(found) {
             if let Found::Claimed(claimed) = found {
-                check_topic(key, claimed, ids.get(&key.topic), known.low)?;
+                let id = claimed.topic_id.as_ref();
+                check_topic(key, claimed.next_offset, id, ids.get(&key.topic), known.low)?;
                 check(key, claimed.next_offset, known, "its checkpoint")?;
             }
         }
@@ -292,51 +300,9 @@ impl Positions {
         Ok(None)
     }
 
-    /// What the brokers know of the lanes' partitions: a few questions, however many there are.
+    /// What the brokers know of the lanes' partitions.
     fn known(&self, keys: &[LaneKey]) -> Result<Vec<Known>, Trouble> {
-        let list_at = |offset: Offset| {
-            let mut list = TopicPartitionList::new();
-            for key in keys {
-                list.add_partition_offset(&key.topic, key.partition, offset)?;
-            }
-            Ok::<_, KafkaError>(list)
-        };
-        // As times, "beginning" (-2) and "end" (-1) mean the first and the last record there is.
-        let low = self.consumer.offsets_for_times(list_at(Offset::Beginning)?, ASK_MAX)?;
-        let high = self.consumer.offsets_for_times(list_at(Offset::End)?, ASK_MAX)?;
-        let committed = self.consumer.committed_offsets(self.whole_topics(keys)?, ASK_MAX)?;
-        let elements = committed.elements();
-        keys.iter()
-            .map(|key| {
-                let bound = |list: &TopicPartitionList| {
-                    offset_in(list, key).ok_or(KafkaError::OffsetFetch(RDKafkaErrorCode::NoOffset))
-                };
-                let is_committed = |element: &TopicPartitionListElem<'_>| {
-                    element.topic() == &*key.topic && matches!(element.offset(), Offset::Offset(_))
-                };
-                Ok(Known {
-                    committed: offset_in(&committed, key),
-                    low: bound(&low)?,
-                    high: bound(&high)?,
-                    topic_was_read: elements.iter().any(is_committed),
-                })
-            })
-            .collect()
-    }
-
-    /// All partitions of the lanes' topics.
-    fn whole_topics(&self, keys: &[LaneKey]) -> Result<TopicPartitionList, KafkaError> {
-        let mut list = TopicPartitionList::new();
-        let mut topics: Vec<&str> = keys.iter().map(|key| &*key.topic).collect();
-        topics.sort_unstable();
-        topics.dedup();
-        for topic in topics {
-            let metadata = self.consumer.fetch_metadata(Some(topic), ASK_MAX)?;
-            for partition in metadata.topics().iter().flat_map(|topic| topic.partitions()) {
-                list.add_partition(topic, partition.id());
-            }
-        }
-        Ok(list)
+        Ok(known(&self.consumer, keys, ASK_MAX)?)
     }
 
     /// Where a lane without a checkpoint begins: at the group's committed offset, else at `start`.
@@ -350,23 +316,88 @@ impl Positions {
             check(key, committed, known, "the group's committed offset")?;
             return Ok(Some(committed));
         }
-        match self.start {
-            // A partition that came to a topic which the group reads already is read in full:
-            // what it got before this member heard of it is not older than `start`.
-            _ if known.topic_was_read => Ok(Some(known.low)),
-            Start::Earliest => Ok(Some(known.low)),
-            Start::Latest => Ok(Some(known.high)),
-            Start::Timestamp(timestamp_ms) => self.ask(note, || {
-                let mut list = TopicPartitionList::new();
-                list.add_partition_offset(&key.topic, key.partition, Offset::Offset(timestamp_ms))?;
-                let found = self.consumer.offsets_for_times(list, ASK_MAX)?;
-                let element = found.find_partition(&key.topic, key.partition);
-                Ok(match element.map(|element| element.offset()) {
-                    Some(Offset::Offset(offset)) => offset,
-                    // No record is as young as that.
-                    _ => known.high,
-                })
-            }),
+        self.ask(note, || Ok(first_offset(&self.consumer, key, known, self.start)?))
+    }
+}
+
+/// What the brokers know of the lanes' partitions: a few questions, however many there are.
+pub(super) fn known<C: ConsumerContext>(
+    consumer: &BaseConsumer<C>,
+    keys: &[LaneKey],
+    timeout: Duration,
+) -> Result<Vec<Known>, KafkaError> {
+    let list_at = |offset: Offset| {
+        let mut list = TopicPartitionList::new();
+        for key in keys {
+            list.add_partition_offset(&key.topic, key.partition, offset)?;
+        }
+        Ok::<_, KafkaError>(list)
+    };
+    // As times, "beginning" (-2) and "end" (-1) mean the first and the last record there is.
+    let low = consumer.offsets_for_times(list_at(Offset::Beginning)?, timeout)?;
+    let high = consumer.offsets_for_times(list_at(Offset::End)?, timeout)?;
+    let committed = consumer.committed_offsets(whole_topics(consumer, keys, timeout)?, timeout)?;
+    let elements = committed.elements();
+    keys.iter()
+        .map(|key| {
+            let bound = |list: &TopicPartitionList| {
+                offset_in(list, key).ok_or(KafkaError::OffsetFetch(RDKafkaErrorCode::NoOffset))
+            };
+            let is_committed = |element: &TopicPartitionListElem<'_>| {
+                element.topic() == &*key.topic && matches!(element.offset(), Offset::Offset(_))
+            };
+            Ok(Known {
+                committed: offset_in(&committed, key),
+                low: bound(&low)?,
+                high: bound(&high)?,
+                topic_was_read: elements.iter().any(is_committed),
+            })
+        })
+        .collect()
+}
+
+/// All partitions of the lanes' topics.
+fn whole_topics<C: ConsumerContext>(
+    consumer: &BaseConsumer<C>,
+    keys: &[LaneKey],
+    timeout: Duration,
+) -> Result<TopicPartitionList, KafkaError> {
+    let mut list = TopicPartitionList::new();
+    let mut topics: Vec<&str> = keys.iter().map(|key| &*key.topic).collect();
+    topics.sort_unstable();
+    topics.dedup();
+    for topic in topics {
+        let metadata = consumer.fetch_metadata(Some(topic), timeout)?;
+        for partition in metadata.topics().iter().flat_map(|topic| topic.partitions()) {
+            list.add_partition(topic, partition.id());
+        }
+    }
+    Ok(list)
+}
+
+/// Where a lane begins that has neither a checkpoint nor a committed offset.
+pub(super) fn first_offset<C: ConsumerContext>(
+    consumer: &BaseConsumer<C>,
+    key: &LaneKey,
+    known: &Known,
+    start: Start,
+) -> Result<i64, KafkaError> {
+    match start {
+        // A partition that came to a topic which the group reads already is read in full:
+        // what it got before this member heard of it is not older than `start`.
+        _ if known.topic_was_read => Ok(known.low),
+        Start::Earliest => Ok(known.low),
+        Start::Latest => Ok(known.high),
+        Start::Timestamp(timestamp_ms) => {
+            let mut list = TopicPartitionList::new();
+            list.add_partition_offset(&key.topic, key.partition, Offset::Offset(timestamp_ms))?;
+            let found = consumer.offsets_for_times(list, ASK_MAX)?;
+            let element = found.find_partition(&key.topic, key.partition);
+            Ok(match element.map(|element| element.offset()) {
+                Some(Offset::Offset(offset)) => offset,
+                // No record is as young as that.
+                _ => known.high,
+            })
         }
     }
 }
@@ -390,13 +421,13 @@ impl From<KafkaError> for Trouble {
 }
 
 /// A checkpoint must be of the topic that is there now.
-fn check_topic(
+pub(super) fn check_topic(
     key: &LaneKey,
-    claimed: &Claimed,
+    next_offset: i64,
+    topic_id: Option<&String>,
     id: Option<&String>,
     low: i64,
 ) -> Result<(), Error> {
-    let Claimed { next_offset, topic_id, .. } = claimed;
     let (Some(old), Some(new)) = (topic_id, id) else { return Ok(()) };
     if old == new {
         return Ok(());
@@ -413,7 +444,7 @@ fn check_topic(
 }
 
 /// A position must lie in the partition: one that does not is never replaced silently.
-fn check(key: &LaneKey, position: i64, known: &Known, what: &str) -> Result<(), Error> {
+pub(super) fn check(key: &LaneKey, position: i64, known: &Known, what: &str) -> Result<(), Error> {
     let Known { low, high, .. } = known;
     let lane = shown(key);
     let message = if position < *low {
@@ -440,7 +471,7 @@ mod tests {
     #[test]
     fn a_position_outside_the_partition_is_an_error_that_says_what_is_lost() {
         let key = LaneKey { topic: "orders".into(), partition: 3, target: "pg.t".into() };
-        let known = Known { committed: None, low: 100, high: 200, topic_was_read: false };
+        let known = Known::of(100, 200);
         assert!(check(&key, 100, &known, "x").is_ok());
         assert!(check(&key, 200, &known, "x").is_ok());
         let below = check(&key, 90, &known, "its checkpoint").unwrap_err();

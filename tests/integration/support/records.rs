@@ -15,7 +15,10 @@ use rdkafka::{
     types::RDKafkaRespErr,
 };
 
-use super::{wait::LIMIT, world::World};
+use super::{
+    wait::{LIMIT, eventually},
+    world::World,
+};
 
 const ANSWER_MAX: Duration = Duration::from_secs(20);
 
@@ -224,4 +227,22 @@ pub(crate) fn delete_group(world: &World) {
     let deleted = admin.delete_groups(&[world.name.as_str()], &options);
     let deleted = tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(deleted);
     deleted.unwrap().into_iter().for_each(|group| drop(group.unwrap()));
+}
+
+/// A member of the world's group by this client id, until it is dropped.
+pub(crate) fn join_group(world: &World, client_id: &str) -> BaseConsumer {
+    let consumer: BaseConsumer = ClientConfig::new()
+        .set("bootstrap.servers", &world.brokers)
+        .set("group.id", &world.name)
+        .set("client.id", client_id)
+        .set("enable.auto.commit", "false")
+        .create()
+        .unwrap();
+    consumer.subscribe(&[&world.name]).unwrap();
+    eventually("an assignment", || {
+        let _ = consumer.poll(Duration::from_millis(50));
+        let assigned = consumer.assignment().unwrap().count();
+        if assigned > 0 { Ok(()) } else { Err("none yet".to_owned()) }
+    });
+    consumer
 }
