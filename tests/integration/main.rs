@@ -10,6 +10,7 @@ mod brokers;
 mod claims;
 mod cli;
 mod conformance;
+mod dashboards;
 mod dead_letter_topic;
 mod delivery;
 mod dlq;
