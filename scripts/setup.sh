@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs what the build, the demo, the tests and the benches need on Debian or Ubuntu, and
-# downloads Kafka, Debezium and a schema registry. Does only what is missing, so it may run before everything else.
+# downloads Kafka, Debezium, a schema registry and Prometheus. Does only what is missing, so it may run before everything else.
 set -euo pipefail
 
 KAFKA_VERSION=4.1.0
@@ -12,6 +12,7 @@ cache=${TIDEGATE_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/tidegate}
 jars=$cache/kafka-$KAFKA_VERSION
 debezium=$cache/debezium-$DEBEZIUM_VERSION
 registry=$cache/registry-$REGISTRY_VERSION
+prometheus=$cache/prometheus
 
 say() { printf 'setup: %s\n' "$*"; }
 die() { printf 'setup: %s\n' "$*" >&2; exit 1; }
@@ -29,6 +30,10 @@ has_postgres() {
     compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null || { has postgres && has initdb; }
 }
 
+has_prometheus() {
+    [ -d "$prometheus" ] || { has prometheus && has promtool; }
+}
+
 missing_packages() {
     local tool
     for tool in gcc g++ make cmake pkg-config perl curl; do
@@ -43,18 +48,24 @@ missing_packages() {
     has_postgres || echo postgresql
 }
 
-install_packages() {
-    local packages=("$@") root=()
+# Makes `root` what has to stand before apt-get, and has it know what there is.
+prepare_apt() {
     if ! has apt-get; then
-        die "this is neither Debian nor Ubuntu; install these yourself, then run it again: ${packages[*]}" \
-            "(Java 17 or later; Postgres 15 or later, its initdb and postgres on PATH or named by TIDEGATE_POSTGRES_BIN)"
+        die "this is neither Debian nor Ubuntu; install these yourself, then run it again: $*" \
+            "(Java 17 or later; Postgres 15 or later, its initdb and postgres on PATH or named by" \
+            "TIDEGATE_POSTGRES_BIN; prometheus and promtool on PATH)"
     fi
     if [ "$(id -u)" -ne 0 ]; then
-        has sudo || die "needs root to install ${packages[*]}: run it as root, or install sudo"
+        has sudo || die "needs root to install $*: run it as root, or install sudo"
         root=(sudo)
     fi
-    say "installing ${packages[*]}"
+    say "installing $*"
     "${root[@]}" apt-get update -qq
+}
+
+install_packages() {
+    local packages=("$@") root=()
+    prepare_apt "${packages[@]}"
     # Debian's package would start a server of its own on port 5432.
     if [[ " ${packages[*]} " == *" postgresql "* && ! -e /etc/postgresql-common/createcluster.conf ]]; then
         "${root[@]}" mkdir -p /etc/postgresql-common
@@ -133,6 +144,18 @@ download_registry() {
     end_download "$registry"
 }
 
+# Unpacked and not installed: Debian's package would start a server of its own.
+download_prometheus() {
+    if has_prometheus; then return; fi
+    local root=()
+    prepare_apt prometheus
+    begin_download Prometheus "$prometheus"
+    (cd "$unfinished" && apt-get -qq -o APT::Sandbox::User=root download prometheus) && dpkg-deb -x "$unfinished"/prometheus_*.deb "$unfinished/deb" ||
+        die "could not download Prometheus; see above"
+    mv "$unfinished/deb/usr/bin" "$unfinished/jars"
+    end_download "$prometheus"
+}
+
 # An archive of the loaded classes halves the CPU time of every start of a broker, of which the tests
 # make dozens. Java 17 writes it when a broker ends; without it everything works, but slower.
 archive_classes() {
@@ -194,5 +217,6 @@ install_rust
 download_kafka
 download_debezium
 download_registry
+download_prometheus
 archive_classes
 say "everything is in place"

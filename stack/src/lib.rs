@@ -3,7 +3,7 @@
 //!
 //! [`Kafka`] runs one or three KRaft brokers, [`Postgres`] one server; both on free ports of
 //! 127.0.0.1, in folders of their own. [`Registry`] is a schema
-//! registry, and [`Connect`] lets Debezium read a Postgres. A [`Postgres`] may have a standby and a [`Disk`] that fills up. [`Proxy`] stands between a client and a server and delays,
+//! registry, and [`Connect`] lets Debezium read a Postgres; [`Prometheus`] scrapes. A [`Postgres`] may have a standby and a [`Disk`] that fills up. [`Proxy`] stands between a client and a server and delays,
 //! stalls or cuts what passes, and [`Program`] runs the service itself. Every method blocks, takes `&self` and may be called from any
 //! thread, so a test binary can share one stack in a `static`.
 //!
@@ -23,6 +23,7 @@ mod postgres;
 mod process;
 mod process_table;
 mod program;
+mod prometheus;
 mod proxy;
 mod registry;
 mod runtime;
@@ -37,5 +38,6 @@ pub use postgres::{Client, Postgres, PostgresOptions, StopMode};
 pub use process::State;
 pub use process_table::own_cpu_seconds;
 pub use program::Program;
+pub use prometheus::{Prometheus, promtool};
 pub use proxy::Proxy;
 pub use registry::Registry;

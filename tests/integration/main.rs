@@ -11,6 +11,7 @@ mod check;
 mod claims;
 mod cli;
 mod conformance;
+mod dashboards;
 mod dead_letter_topic;
 mod delivery;
 mod dlq;

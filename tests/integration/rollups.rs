@@ -331,35 +331,3 @@ fn buckets_are_made_anew_on_demand_and_another_engine_may_fill_the_batch_table()
     must(&world, &["run"]);
     assert_equal(&world, "day", "UTC", "in the end");
 }
-
-#[test]
-fn the_dashboard_of_orders_shows_what_the_rollups_of_the_playground_make() {
-    let world = World::bare("rollup-dashboard", 1);
-    world.sql.execute(include_str!("../../deploy/compose/orders.sql")).unwrap();
-    let config = include_str!("../../deploy/compose/tidegate.toml")
-        .replace("${env:KAFKA_BROKERS}", &world.brokers)
-        .replace("${env:DATABASE_URL}", &world.url);
-    world.write_config(&config);
-    must(&world, &["create"]);
-    world
-        .sql
-        .execute(
-            "INSERT INTO orders_realtime SELECT n, n, 's' || n % 2, n, 'EUR', 1, false, \
-             now() - n * interval '1 minute', NULL FROM generate_series(1, 5000) n",
-        )
-        .unwrap();
-    must(&world, &["run"]);
-    let dashboard: serde_json::Value =
-        serde_json::from_str(include_str!("../../dashboards/orders.json")).unwrap();
-    let panels = dashboard["panels"].as_array().unwrap();
-    assert_eq!(panels.len(), 6);
-    for panel in panels {
-        let sql = panel["targets"][0]["rawSql"].as_str().unwrap();
-        let sql = sql
-            .replace("$__timeFilter(bucket)", "bucket BETWEEN now() - interval '1 hour' AND now()")
-            .replace("$__timeFrom()", "(now() - interval '1 hour')")
-            .replace("$__timeTo()", "now()");
-        assert!(!sql.contains("$__"), "{sql}");
-        assert!(!world.rows(&sql).is_empty(), "nothing for {sql}");
-    }
-}
