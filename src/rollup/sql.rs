@@ -319,13 +319,14 @@ impl<'a> Parts<'a> {
         )
     }
 
-    /// Deletes some rows before `$1`: few enough for a short transaction.
+    /// Deletes some rows before `$1`: few enough for a short transaction; and none that the rollup counts
+    /// on, should another table have taken the place of the one that was let go of.
     pub(super) fn delete_before(&self) -> String {
         let Self { details, time, .. } = self;
-        let is_timed = self.is_timed();
+        let (is_timed, details_from) = (self.is_timed(), self.fact("details_from"));
         format!(
             "DELETE FROM {details} WHERE ctid = ANY(ARRAY(SELECT ctid FROM {details} \
-             WHERE {time} < $1::text::timestamptz AND {is_timed} LIMIT 10000))"
+             WHERE {time} < least($1::text::timestamptz, {details_from}) AND {is_timed} LIMIT 10000))"
         )
     }
 

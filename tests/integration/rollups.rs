@@ -2,6 +2,7 @@
 //! each of them. `rollup_models` does all of it at once.
 
 mod order;
+mod replaced;
 mod retention;
 
 use crate::support::{Exit, Message, Tidegate, World, eventually, grid, produce};

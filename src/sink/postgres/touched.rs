@@ -3,7 +3,8 @@
 //!
 //! The lock is taken late, behind the rows, and held for two round trips: whoever moves `closing` does
 //! not wait for a COPY. What is below `closing` is read by a later statement, which has a snapshot of
-//! its own: READ COMMITTED is set for the session.
+//! its own: READ COMMITTED is set for the session. The table is asked for by its name: a replay may have
+//! put another one in its place, and from the COPY on it can not.
 
 use std::ops::Range;
 
@@ -21,7 +22,7 @@ use crate::{
     sink::Flushed,
 };
 
-const LOCK_SQL: &str = "SELECT pg_advisory_xact_lock_shared($1, $2)";
+const LOCK_SQL: &str = "SELECT pg_advisory_xact_lock_shared($1, to_regclass($2)::oid::int4)";
 
 /// The rollups of a table that have finished buckets, and up to which second rows may be in one: before
 /// `closing`, but where a clock is turned by less than an hour within an hour that it begins. Late in
@@ -35,7 +36,7 @@ const CLOSING_SQL: &str = "\
         CASE WHEN isfinite(details_from) THEN \
             extract(epoch FROM details_from - timestamptz '2000-01-01 00:00+00')::int8 END, \
         details_from::text \
-    FROM tidegate.rollups WHERE source_table = $1 AND isfinite(closing)";
+    FROM tidegate.rollups WHERE source_table = to_regclass($1) AND isfinite(closing)";
 
 /// The buckets of times that are given as seconds since 2000.
 const TOUCH_SQL: &str = "\
@@ -100,9 +101,7 @@ impl Session {
         target: &PgTarget,
         statements: &Statements,
     ) -> Result<(), PgError> {
-        // The oid as the server has it, in the four bytes of an int4.
-        let table = target.table.oid.cast_signed();
-        let parameters: [&(dyn ToSql + Sync); 2] = [&TABLE_LOCK, &table];
+        let parameters: [&(dyn ToSql + Sync); 2] = [&TABLE_LOCK, &target.table.quoted()];
         self.within(self.connection.query(&statements.lock, &parameters)).await.map(drop)
     }
 
@@ -112,7 +111,7 @@ impl Session {
         target: &PgTarget,
         statements: &Statements,
     ) -> Result<Vec<Rollup>, PgError> {
-        let parameters: [&(dyn ToSql + Sync); 1] = [&target.table.oid];
+        let parameters: [&(dyn ToSql + Sync); 1] = [&target.table.quoted()];
         let found = self.within(self.connection.query(&statements.closing, &parameters)).await?;
         Ok(found.iter().map(Rollup::of_row).collect())
     }
