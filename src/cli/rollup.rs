@@ -8,7 +8,7 @@ use tokio::runtime::Runtime;
 
 use super::{ConfigArgs, say, table, telemetry};
 use crate::{
-    config::{Config, Rollup, Sink},
+    config::{Config, Rollup, Sink, TableName},
     error::{Error, ErrorKind},
     rollup::{self, Expired, Progress, Refreshed, Standing},
     shutdown::Shutdown,
@@ -36,7 +36,7 @@ enum Command {
     /// at any moment.
     Run(RunArgs),
     /// Make finished buckets anew from the detailed rows: the next refresh does so, and until then the
-    /// view reads them there.
+    /// view reads them there. Or at once from another table, where the detailed rows are gone.
     Recompute(RecomputeArgs),
     /// Before another engine fills the batch table up to a time: log what changes from now on.
     Close(ByHandArgs),
@@ -80,6 +80,14 @@ struct RecomputeArgs {
     /// The end of the last one.
     #[arg(long, value_name = "TIME", default_value = "infinity")]
     to: String,
+    /// A table that has the detailed rows which the rollup's own has no more, such as a replay has filled
+    /// from the topic's history.
+    #[arg(long, value_name = "TABLE", value_parser = table_name)]
+    details: Option<TableName>,
+}
+
+fn table_name(text: &str) -> Result<TableName, &'static str> {
+    TableName::parse(text).ok_or("expected `table` or `schema.table`")
 }
 
 #[derive(Debug, Args)]
@@ -273,8 +281,16 @@ fn shown(expired: &Expired) -> String {
 }
 
 fn recompute(arguments: &RecomputeArgs) -> Result<(), Error> {
-    let RecomputeArgs { config, name, from, to } = arguments;
+    let RecomputeArgs { config, name, from, to, details } = arguments;
     let (rollup, Database { sink, _runtime }) = open_one(config, name)?;
+    if let Some(details) = details {
+        let range = [from.as_str(), to];
+        let end =
+            sink.work(async |client| rollup::restore(client, &rollup, range, details).await)?;
+        return say(&format!(
+            "rollup {name}: the buckets from {from} up to {end} are made anew from {details}\n"
+        ));
+    }
     let count = sink.work(async |client| rollup::recompute(client, &rollup, from, to).await)?;
     say(&format!("rollup {name}: {count} finished buckets are read from the detailed rows now\n"))
 }

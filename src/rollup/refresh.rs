@@ -239,8 +239,8 @@ async fn move_boundary(
 }
 
 /// How many buckets a step takes, by how long the last ones did.
-struct Pace {
-    buckets: i64,
+pub(super) struct Pace {
+    pub(super) buckets: i64,
 }
 
 impl Default for Pace {
@@ -250,7 +250,7 @@ impl Default for Pace {
 }
 
 impl Pace {
-    fn took(&mut self, time: Duration) {
+    pub(super) fn took(&mut self, time: Duration) {
         if time < STEP / 2 {
             self.buckets = (self.buckets * 2).min(BUCKETS_MAX);
         } else if time > STEP {

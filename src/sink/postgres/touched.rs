@@ -35,8 +35,10 @@ const CLOSING_SQL: &str = "\
                     <> interval '1 hour' THEN 3600 ELSE 0 END, \
         CASE WHEN isfinite(details_from) THEN \
             extract(epoch FROM details_from - timestamptz '2000-01-01 00:00+00')::int8 END, \
-        details_from::text \
-    FROM tidegate.rollups WHERE source_table = to_regclass($1) AND isfinite(closing)";
+        details_from::text, \
+        CASE WHEN (SELECT bool_and(o.late_sql IS NOT NULL AND isfinite(o.details_from)) \
+            FROM tidegate.rollups o WHERE o.source_table = r.source_table) THEN late_sql END \
+    FROM tidegate.rollups r WHERE source_table = to_regclass($1) AND isfinite(closing) ORDER BY name";
 
 /// The buckets of times that are given as seconds since 2000.
 const TOUCH_SQL: &str = "\
@@ -68,6 +70,8 @@ pub(super) struct Rollup {
     /// Whatever is earlier is too late, in seconds since 2000.
     pub(super) since: i64,
     pub(super) shown_since: String,
+    /// What adds rows to the summary that are too late for it and for all others of the table.
+    pub(super) late_sql: Option<String>,
 }
 
 impl Rollup {
@@ -79,6 +83,7 @@ impl Rollup {
             end: row.get(3),
             since: row.get::<_, Option<i64>>(4).unwrap_or(i64::MIN),
             shown_since: row.get(5),
+            late_sql: row.get(6),
         }
     }
 
@@ -124,7 +129,7 @@ impl Session {
         rollups: &[Rollup],
     ) -> Result<(), PgError> {
         for rollup in rollups.iter().filter(|rollup| rollup.asks()) {
-            let seconds = seconds(target, batches, rollup)?;
+            let seconds = seconds(target, batches, rollup, rollups)?;
             if seconds.is_empty() {
                 continue;
             }
@@ -142,6 +147,7 @@ fn seconds(
     target: &PgTarget,
     batches: &[&mut Flushed],
     rollup: &Rollup,
+    all: &[Rollup],
 ) -> Result<Vec<i64>, PgError> {
     let mut seconds = Vec::new();
     let segments = batches.iter().flat_map(|flushed| &flushed.batch.segments);
@@ -156,7 +162,7 @@ fn seconds(
                 continue;
             }
             if second < rollup.since {
-                return Err(target.lineage.late.note(rollup));
+                return Err(target.lineage.late.note(rollup, all));
             }
             if !rollup.watches_inserts {
                 seconds.push(second);
