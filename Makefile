@@ -1,10 +1,12 @@
 # The commands of this project; `make` alone lists them.
 
-# Records of `make demo`, `make bench-drain` and `make bench-peers`, and rounds of the latter two; which
+# Records of `make demo`, `make bench-drain`, `-serving` and `-peers`, and rounds of the latter three; which
 # variants (append, upsert, mirror) of the drain, if not all.
 ROWS ?= 2000000
 ROUNDS ?= 3
 VARIANT ?=
+# Rows of the table whose summary `make bench-serving` queries.
+HISTORY ?= 20000000
 # Of `make bench-peers`, if not all: some of go, python, telegraf, connect, flink, separated by commas.
 PEERS ?=
 comma := ,
@@ -23,7 +25,7 @@ export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
 BIN := target/release
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo up down test torture spark fuzz lint mutants bench bench-drain bench-latency bench-scale bench-peers
+.PHONY: help setup build demo up down test torture spark fuzz lint mutants bench bench-drain bench-latency bench-scale bench-serving bench-peers
 
 help: ## List these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -89,6 +91,9 @@ bench-latency: setup ## Measure from a record's timestamp to its row's commit, a
 
 bench-scale: setup ## Measure with 1 to 512 partitions, 1 to 4 instances, ten times the rows, and a distant Postgres
 	ROWS=$(ROWS) cargo bench --workspace --bench scale
+
+bench-serving: setup ## Measure the merged view beside the plain aggregate, what rollups cost, and a replay
+	ROWS=$(ROWS) ROUNDS=$(ROUNDS) HISTORY=$(HISTORY) cargo bench --workspace --bench serving
 
 bench-peers: setup ## Measure others beside tidegate, and write benches/RESULTS.md
 	@benches/peers/setup.sh $(or $(subst $(comma), ,$(PEERS)),go python telegraf connect flink)

@@ -86,6 +86,29 @@ pub struct Segment {
     pub rows: u32,
 }
 
+impl Segment {
+    /// Takes rows out, which are given by their places, in order, with their encoded bytes. Gives their
+    /// origins.
+    fn take_out(&mut self, rows: impl Iterator<Item = (usize, Range<usize>)> + Clone) -> Vec<u32> {
+        let (mut kept, mut read) = (0, 0);
+        for (_, range) in rows.clone() {
+            self.bytes.copy_within(read..range.start, kept);
+            kept += range.start - read;
+            read = range.end;
+        }
+        self.bytes.drain(kept..read);
+        let (mut row, mut next, mut taken) = (0, rows.peekable(), Vec::new());
+        self.origins.retain(|place| {
+            let is_out = next.next_if(|(out, _)| *out == row).is_some();
+            row += 1;
+            taken.extend(is_out.then_some(*place));
+            !is_out
+        });
+        self.rows -= taken.len() as u32;
+        taken
+    }
+}
+
 /// A stored dead letter that a batch is made of, when dead letters are replayed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Replayed {
@@ -110,6 +133,10 @@ pub struct Batch {
     pub coalesced: u64,
     /// The rows, by layout. The first segment is the one that most rows go to.
     pub segments: Vec<Segment>,
+    /// Rows that do not go to their table, but are added to its summaries: they are too late.
+    pub late: Vec<Segment>,
+    /// Whether the summaries do not take them either.
+    pub late_is_refused: bool,
     /// The records behind the rows, framed; kept so that a row which the sink refuses can be
     /// dead-lettered with its bytes.
     pub originals: Vec<u8>,
@@ -156,6 +183,8 @@ impl Batch {
             filtered: 0,
             coalesced: 0,
             segments: vec![Segment::default()],
+            late: Vec::new(),
+            late_is_refused: false,
             originals: Vec::new(),
             dead_letters: Vec::new(),
             replayed: Vec::new(),
@@ -179,6 +208,8 @@ impl Batch {
         self.dead_letters.clear();
         self.replayed.clear();
         self.timestamps_ms.clear();
+        self.late.clear();
+        self.late_is_refused = false;
         self.segments.truncate(4);
         for segment in &mut self.segments {
             segment.rows = 0;
@@ -253,31 +284,39 @@ impl Batch {
         self.add_dead_letter(letter);
     }
 
+    /// Moves rows of segment `segment` to those that are too late. `rows` are their places, in order, with
+    /// their encoded bytes.
+    pub fn set_late(&mut self, segment: usize, rows: &[(usize, Range<usize>)]) {
+        let Some(segment) = self.segments.get_mut(segment).filter(|_| !rows.is_empty()) else {
+            return;
+        };
+        let mut late = Segment { layout: segment.layout, ..Segment::default() };
+        for (_, range) in rows {
+            late.bytes.extend_from_slice(&segment.bytes[range.clone()]);
+        }
+        late.origins = segment.take_out(rows.iter().cloned());
+        late.rows = late.origins.len() as u32;
+        self.late.push(late);
+    }
+
+    /// Takes rows that were too late back among the others.
+    pub fn take_late_back(&mut self) {
+        for mut late in std::mem::take(&mut self.late) {
+            let segment = self.segment(late.layout);
+            segment.bytes.append(&mut late.bytes);
+            segment.origins.append(&mut late.origins);
+            segment.rows += late.rows;
+        }
+    }
+
     /// Takes rows out of segment `segment` and keeps their records as dead letters. `rows` are their
     /// places, in order, with their encoded bytes.
     pub fn set_aside(&mut self, segment: usize, rows: Vec<(usize, Range<usize>, Rejection)>) {
         let Some(segment) = self.segments.get_mut(segment).filter(|_| !rows.is_empty()) else {
             return;
         };
-        let (mut kept, mut read) = (0, 0);
-        for (_, range, _) in &rows {
-            segment.bytes.copy_within(read..range.start, kept);
-            kept += range.start - read;
-            read = range.end;
-        }
-        segment.bytes.drain(kept..read);
-        let mut letters = Vec::with_capacity(rows.len());
-        let (mut row, mut next) = (0, rows.into_iter().peekable());
-        segment.origins.retain(|place| {
-            let is_aside = next.peek().is_some_and(|(aside, ..)| *aside == row);
-            row += 1;
-            if let Some((.., rejection)) = next.next_if(|_| is_aside) {
-                letters.push((*place, rejection));
-            }
-            !is_aside
-        });
-        segment.rows -= letters.len() as u32;
-        for (place, rejection) in letters {
+        let places = segment.take_out(rows.iter().map(|(row, range, _)| (*row, range.clone())));
+        for (place, (.., rejection)) in places.into_iter().zip(rows) {
             let original = self.originals.get(place as usize..).and_then(Original::read);
             if let Some((original, _)) = original {
                 let mut letter = DeadLetter::of_original(&original, rejection, "");
@@ -289,6 +328,7 @@ impl Batch {
 
     /// Takes its rows out, and gives the records behind them; the rest of the batch stays.
     pub fn take_back(&mut self) -> Unencoded {
+        self.take_late_back();
         let mut places = Vec::new();
         for segment in &mut self.segments {
             places.append(&mut segment.origins);
@@ -317,7 +357,7 @@ impl Batch {
 
     /// Number of rows.
     pub fn rows(&self) -> u64 {
-        self.segments.iter().map(|s| u64::from(s.rows)).sum()
+        self.segments.iter().chain(&self.late).map(|s| u64::from(s.rows)).sum()
     }
 
     /// Bytes of encoded rows.
@@ -394,6 +434,30 @@ mod tests {
         segment.origins.push(origin);
         segment.rows += 1;
         batch.cover(record, Instant::now);
+    }
+
+    #[test]
+    fn rows_that_are_too_late_stay_rows_and_can_be_taken_back() {
+        let mut batch = Batch::new(0);
+        for (n, layout) in [(0, 1), (1, 1), (2, 2), (3, 1)] {
+            let segment = batch.segment(Layout(layout));
+            segment.bytes.extend_from_slice(&[n as u8; 2]);
+            segment.origins.push(n);
+            segment.rows += 1;
+        }
+        batch.set_late(0, &[]);
+        assert!(batch.late.is_empty());
+        batch.set_late(0, &[(0, 0..2), (2, 4..6)]);
+        let [late] = batch.late.as_slice() else { panic!("{:?}", batch.late) };
+        assert_eq!(
+            (late.layout, late.rows, late.bytes.as_slice()),
+            (Layout(1), 2, &[0, 0, 3, 3][..])
+        );
+        assert_eq!((batch.rows(), batch.segments[0].bytes.as_slice()), (4, &[1, 1][..]));
+        batch.take_late_back();
+        assert_eq!((batch.rows(), batch.late.len()), (4, 0));
+        assert_eq!(batch.segments[0].bytes, [1, 1, 0, 0, 3, 3]);
+        assert_eq!(batch.segments[0].origins, [1, 0, 3]);
     }
 
     #[test]

@@ -8,11 +8,11 @@ use tokio::runtime::Runtime;
 
 use super::{ConfigArgs, say, table, telemetry};
 use crate::{
-    config::{Config, Rollup, Sink},
+    config::{Config, Rollup, Sink, TableName},
     error::{Error, ErrorKind},
     rollup::{self, Expired, Progress, Refreshed, Standing},
     shutdown::Shutdown,
-    sink::postgres::PostgresSink,
+    sink::postgres::{PostgresSink, catalog::Table},
 };
 
 /// Long enough for a slow answer, short enough to wait for.
@@ -36,7 +36,7 @@ enum Command {
     /// at any moment.
     Run(RunArgs),
     /// Make finished buckets anew from the detailed rows: the next refresh does so, and until then the
-    /// view reads them there.
+    /// view reads them there. Or at once from another table, where the detailed rows are gone.
     Recompute(RecomputeArgs),
     /// Before another engine fills the batch table up to a time: log what changes from now on.
     Close(ByHandArgs),
@@ -80,6 +80,14 @@ struct RecomputeArgs {
     /// The end of the last one.
     #[arg(long, value_name = "TIME", default_value = "infinity")]
     to: String,
+    /// A table that has the detailed rows which the rollup's own has no more, such as a replay has filled
+    /// from the topic's history.
+    #[arg(long, value_name = "TABLE", value_parser = table_name)]
+    details: Option<TableName>,
+}
+
+fn table_name(text: &str) -> Result<TableName, &'static str> {
+    TableName::parse(text).ok_or("expected `table` or `schema.table`")
 }
 
 #[derive(Debug, Args)]
@@ -203,38 +211,60 @@ fn refresh(arguments: &RunArgs) -> Result<(), Error> {
     let (config, rollups) = arguments.which.open()?;
     for rollup in &rollups {
         let Database { sink, _runtime } = &Database::open(&config, &rollup.sink)?;
-        let name = &rollup.name;
-        let mut said = Instant::now();
-        let mut tell = |progress: Progress<'_>| {
-            if said.elapsed() < SAY_EVERY {
-                return;
+        refresh_one(sink, rollup, arguments.to.as_deref())?;
+    }
+    Ok(())
+}
+
+fn refresh_one(sink: &PostgresSink, rollup: &Rollup, until: Option<&str>) -> Result<(), Error> {
+    let name = &rollup.name;
+    let mut said = Instant::now();
+    let mut tell = |progress: Progress<'_>| {
+        if said.elapsed() < SAY_EVERY {
+            return;
+        }
+        said = Instant::now();
+        // Nobody may read it any more; the work goes on.
+        drop(say(&match progress {
+            Progress::Touched(count) => {
+                format!("rollup {name}: {count} touched buckets made anew so far\n")
             }
-            said = Instant::now();
-            // Nobody may read it any more; the work goes on.
-            drop(say(&match progress {
-                Progress::Touched(count) => {
-                    format!("rollup {name}: {count} touched buckets made anew so far\n")
-                }
-                Progress::Boundary { boundary, closing } => {
-                    format!("rollup {name}: finished up to {boundary}, on the way to {closing}\n")
-                }
-            }));
-        };
-        let until = arguments.to.as_deref();
-        let refreshed =
-            sink.work(async |client| rollup::refresh(client, rollup, until, &mut tell).await)?;
-        match refreshed {
-            Refreshed::Done { boundary, touched, expired, .. } => {
-                let text =
-                    format!("finished up to {boundary}; {touched} touched buckets made anew");
-                say(&format!("rollup {name}: {text}{}\n", shown(&expired)))?;
+            Progress::Boundary { boundary, closing } => {
+                format!("rollup {name}: finished up to {boundary}, on the way to {closing}\n")
             }
-            Refreshed::Busy => {
-                return Err(Error::new(
-                    ErrorKind::Temporary,
-                    format!("rollup {name} is being refreshed by another process"),
-                ));
-            }
+        }));
+    };
+    let refreshed =
+        sink.work(async |client| rollup::refresh(client, rollup, until, &mut tell).await)?;
+    match refreshed {
+        Refreshed::Done { boundary, touched, expired, .. } => {
+            let text = format!("finished up to {boundary}; {touched} touched buckets made anew");
+            say(&format!("rollup {name}: {text}{}\n", shown(&expired)))
+        }
+        Refreshed::Busy => Err(Error::new(
+            ErrorKind::Temporary,
+            format!("rollup {name} is being refreshed by another process"),
+        )),
+    }
+}
+
+/// Refreshes the rollups of a table, of which nothing is finished any more. One that cannot be is none the
+/// worse for it.
+pub(super) fn refresh_all_of(
+    sink: &PostgresSink,
+    rollups: &[Rollup],
+    table: &Table,
+) -> Result<(), Error> {
+    let made = sink.work(async |client| Ok(Ok(rollup::read_all(client).await?)))?;
+    for rollup in rollups.iter().filter(|rollup| made.iter().any(|m| m.name == rollup.name)) {
+        let known = sink.table(&rollup.table)?;
+        let is_it = |known: Table| known.schema == table.schema && known.name == table.name;
+        if !known.is_some_and(is_it) {
+            continue;
+        }
+        if let Err(error) = refresh_one(sink, rollup, None) {
+            let name = &rollup.name;
+            tracing::warn!("{error}; tidegate rollup run {name} finishes its buckets again");
         }
     }
     Ok(())
@@ -251,8 +281,16 @@ fn shown(expired: &Expired) -> String {
 }
 
 fn recompute(arguments: &RecomputeArgs) -> Result<(), Error> {
-    let RecomputeArgs { config, name, from, to } = arguments;
+    let RecomputeArgs { config, name, from, to, details } = arguments;
     let (rollup, Database { sink, _runtime }) = open_one(config, name)?;
+    if let Some(details) = details {
+        let range = [from.as_str(), to];
+        let end =
+            sink.work(async |client| rollup::restore(client, &rollup, range, details).await)?;
+        return say(&format!(
+            "rollup {name}: the buckets from {from} up to {end} are made anew from {details}\n"
+        ));
+    }
     let count = sink.work(async |client| rollup::recompute(client, &rollup, from, to).await)?;
     say(&format!("rollup {name}: {count} finished buckets are read from the detailed rows now\n"))
 }

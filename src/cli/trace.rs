@@ -17,7 +17,7 @@ use crate::{
         PostgresSink, catalog,
         dead_letters::{Filter, Stored},
         preview::Shown,
-        trace::{Search, Sought},
+        trace::{Found, Search, Sought, Together},
     },
     source::{
         kafka::{Fetched, KafkaSource},
@@ -216,16 +216,24 @@ impl Traced<'_> {
                 "  no row of the table has its place: a later record of its key has the row, or none\n"
                     .to_owned()
             }
-            Search::Rows(rows) => rows.iter().map(|row| describe_row(row)).collect(),
+            Search::Rows(rows) => rows.iter().map(describe_row).collect(),
         }
     }
 }
 
-fn describe_row(row: &[(String, String)]) -> String {
-    let width = row.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0);
+fn describe_row(row: &Found) -> String {
+    let Found { cells, batch } = row;
+    let together = batch.as_ref().map_or_else(String::new, |batch| {
+        let Together { rows, first_offset, last_offset, committed_at } = batch;
+        let at = committed_at.as_ref().map_or_else(String::new, |at| format!(" at {at}"));
+        format!(
+            ", written with offsets {first_offset} to {last_offset} in one transaction{at} (rows: {rows})"
+        )
+    });
+    let width = cells.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0);
     let line =
         |(name, value): &(String, String)| format!("    {name:width$}  {}\n", plan::shorten(value));
-    format!("  in the table\n{}", row.iter().map(line).collect::<String>())
+    format!("  in the table{together}\n{}", cells.iter().map(line).collect::<String>())
 }
 
 fn describe_letter(letter: &Stored) -> String {

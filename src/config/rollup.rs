@@ -7,11 +7,13 @@ use jiff::tz::TimeZone;
 use super::{
     Ends,
     error::suggestion,
+    fold::fold,
     reader::{Entry, Table},
     route::Route,
     sink::Sink,
     table_name::{TableName, is_identifier},
     target::Target,
+    write::WriteMode,
 };
 
 /// The triggers of a rollup are named after it, and Postgres cuts names at 63 bytes.
@@ -55,6 +57,18 @@ pub struct Rollup {
     pub retention: Option<Duration>,
     /// Whether a trigger also watches what is inserted, by whomever. Default: false.
     pub watch_inserts: bool,
+    /// What becomes of a row whose detailed rows are gone. Default: a dead letter.
+    pub late: Late,
+}
+
+/// What becomes of a row that comes after the detailed rows of its time are gone.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Late {
+    /// `"dead_letter"`
+    #[default]
+    DeadLetter,
+    /// `"merge"`: it is added to the summary.
+    Merge,
 }
 
 /// How much time a bucket holds.
@@ -85,6 +99,8 @@ impl Bucket {
     }
 }
 
+const LATES: [(&str, Late); 2] = [("dead_letter", Late::DeadLetter), ("merge", Late::Merge)];
+
 const BUCKETS: [(&str, Bucket); 5] = [
     ("minute", Bucket::Minute),
     ("hour", Bucket::Hour),
@@ -104,7 +120,7 @@ pub(super) fn read_all(root: &mut Table<'_>, ends: &Ends, routes: &[Route]) -> O
         match read(item.clone(), ends) {
             Some(rollup) => {
                 check_distinct(&item, &rollup, &known);
-                check_soft_deletes(&item, &rollup, routes);
+                check_routes(&item, &rollup, routes);
                 known.push(rollup);
             }
             None => is_whole = false,
@@ -136,18 +152,23 @@ fn check_distinct(item: &Entry<'_>, rollup: &Rollup, known: &[Rollup]) {
 }
 
 /// A row that is to be marked may have been removed by somebody else meanwhile; then the mark brings it
-/// back, with a time that only Postgres knows.
-fn check_soft_deletes(item: &Entry<'_>, rollup: &Rollup, routes: &[Route]) {
+/// back, with a time that only Postgres knows. And a row that takes the place of one that is gone cannot
+/// be added to what that one left in the summary.
+fn check_routes(item: &Entry<'_>, rollup: &Rollup, routes: &[Route]) {
     let place = |table: &TableName| {
         (table.schema.clone().unwrap_or_else(|| "public".to_owned()), table.name.clone())
     };
-    let marks = |target: &Target| {
-        target.sink == rollup.sink
-            && target.write.soft_delete.is_some()
-            && target.table.as_ref().map(place) == Some(place(&rollup.table))
+    let writes = |target: &&Target| {
+        target.sink == rollup.sink && target.table.as_ref().map(place) == Some(place(&rollup.table))
     };
-    if !rollup.watch_inserts && routes.iter().flat_map(|route| &route.to).any(marks) {
+    let writers = || routes.iter().flat_map(|route| &route.to).filter(writes);
+    let mut marks = writers().filter(|target| target.write.soft_delete.is_some());
+    if !rollup.watch_inserts && marks.next().is_some() {
         item.fail("a route writes to this table with soft_delete; expected watch_inserts = true");
+    }
+    let mut merges = writers().filter(|target| target.write.mode != WriteMode::Append);
+    if rollup.late == Late::Merge && merges.next().is_some() {
+        item.fail("a route writes to this table by key; expected late = \"dead_letter\"");
     }
 }
 
@@ -174,6 +195,11 @@ fn read(entry: Entry<'_>, ends: &Ends) -> Option<Rollup> {
     let every = table.take("every").map(|entry| entry.duration(EVERY_MIN..=366 * DAY));
     let retention = table.take("retention").map(|entry| entry.duration(DAY..=36_525 * DAY));
     let watch_inserts = table.take("watch_inserts").map_or(Some(false), |entry| entry.boolean());
+    let late = table.take("late").map_or(Some(Late::default()), |entry| {
+        let late = entry.choice(&LATES)?;
+        let is_foldable = late == Late::DeadLetter || check_folds(&entry, aggregates.as_ref()?);
+        is_foldable.then_some(late)
+    });
     table.finish();
     Some(Rollup {
         name: name?,
@@ -191,7 +217,20 @@ fn read(entry: Entry<'_>, ends: &Ends) -> Option<Rollup> {
         every: whole(every)?,
         retention: whole(retention)?,
         watch_inserts: watch_inserts?,
+        late: late?,
     })
+}
+
+/// A row can be added to the summary if each aggregate is made of that of the row and what is there.
+fn check_folds(entry: &Entry<'_>, aggregates: &BTreeMap<String, String>) -> bool {
+    let other = aggregates.iter().find(|(_, sql)| fold(sql).is_none());
+    if let Some((column, sql)) = other {
+        entry.fail(format!(
+            "no row can be added to `{column} = {sql}`; expected count, sum, min or max alone (an average \
+             as sum and count), or late = \"dead_letter\""
+        ));
+    }
+    other.is_none()
 }
 
 /// A key that may be absent, but not wrong.

@@ -19,7 +19,7 @@ impl TableName {
 
     /// Reads `table`, `schema.table`, or either with a part in double quotes because it holds a
     /// dot.
-    pub(super) fn parse(text: &str) -> Option<Self> {
+    pub(crate) fn parse(text: &str) -> Option<Self> {
         let (first, rest) = part(text)?;
         let Some(rest) = rest else { return Some(Self { schema: None, name: first }) };
         match part(rest)? {

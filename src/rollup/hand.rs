@@ -82,7 +82,7 @@ pub(crate) async fn recompute(
     logged.map(Ok).map_err(failed)
 }
 
-async fn enter(client: &Object, rollup: &Rollup) -> Result<Result<(), Error>, PgError> {
+pub(super) async fn enter(client: &Object, rollup: &Rollup) -> Result<Result<(), Error>, PgError> {
     if let Err(error) = expect_same(client, rollup).await? {
         return Ok(Err(error));
     }

@@ -17,6 +17,7 @@ mod expire;
 mod hand;
 mod refresh;
 mod release;
+mod restore;
 mod sql;
 mod status;
 
@@ -25,7 +26,8 @@ pub(crate) use expire::Expired;
 pub(crate) use hand::{advance, close, recompute};
 pub(crate) use refresh::{Progress, Refreshed, refresh};
 pub(crate) use release::release;
-pub(crate) use sql::TABLE_LOCK;
+pub(crate) use restore::restore;
+pub(crate) use sql::{LATE_LOCK, LATE_TABLE, TABLE_LOCK};
 pub(crate) use status::{Standing, read_all};
 
 use deadpool_postgres::Object;

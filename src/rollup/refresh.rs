@@ -34,11 +34,14 @@ const CLOSE_BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL lock_
 const CLOSE_TRIES: usize = 30;
 const CLOSE_PAUSE: Duration = Duration::from_secs(1);
 const LOCK_NOT_AVAILABLE: &str = "55P03";
-const CLOSE_LOCK_SQL: &str = "SELECT pg_advisory_xact_lock($1, source_table::oid::int4) \
+const CLOSE_LOCK_SQL: &str = "\
+    SELECT source_table::oid, pg_advisory_xact_lock($1, source_table::oid::int4) \
     FROM tidegate.rollups WHERE name = $2";
+/// Not if a replay has put another table in the place of the one that is locked: the next refresh closes
+/// that.
 const CLOSE_SQL: &str = "\
     UPDATE tidegate.rollups SET closing = $2::text::timestamptz \
-    WHERE name = $1 AND closing < $2::text::timestamptz";
+    WHERE name = $1 AND closing < $2::text::timestamptz AND source_table = $3";
 
 /// One snapshot for all that a step reads and removes: what was logged since it was taken stays logged.
 const STEP_BEGIN: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ; \
@@ -164,8 +167,9 @@ pub(super) async fn close(
 
 async fn try_to_close(client: &Object, name: &str, target: &str) -> Result<(), PgError> {
     client.batch_execute(CLOSE_BEGIN).await.map_err(failed)?;
-    client.query(CLOSE_LOCK_SQL, &[&TABLE_LOCK, &name]).await.map_err(failed)?;
-    client.execute(CLOSE_SQL, &[&name, &target]).await.map_err(failed)?;
+    let row = client.query_one(CLOSE_LOCK_SQL, &[&TABLE_LOCK, &name]).await.map_err(failed)?;
+    let table: u32 = row.get(0);
+    client.execute(CLOSE_SQL, &[&name, &target, &table]).await.map_err(failed)?;
     client.batch_execute("COMMIT").await.map_err(failed)
 }
 
@@ -235,8 +239,8 @@ async fn move_boundary(
 }
 
 /// How many buckets a step takes, by how long the last ones did.
-struct Pace {
-    buckets: i64,
+pub(super) struct Pace {
+    pub(super) buckets: i64,
 }
 
 impl Default for Pace {
@@ -246,7 +250,7 @@ impl Default for Pace {
 }
 
 impl Pace {
-    fn took(&mut self, time: Duration) {
+    pub(super) fn took(&mut self, time: Duration) {
         if time < STEP / 2 {
             self.buckets = (self.buckets * 2).min(BUCKETS_MAX);
         } else if time > STEP {

@@ -9,7 +9,7 @@
 //!   both sides, for one in 200, and then an index on the time column is used.
 
 use crate::{
-    config::{Bucket, Rollup},
+    config::{Bucket, Fold, Late, Rollup, TableName, fold},
     sink::postgres::catalog::{quote_identifier, quoted_name},
 };
 
@@ -18,6 +18,10 @@ use crate::{
 pub(crate) const TABLE_LOCK: i32 = 1_953_064_037;
 /// The first key of the locks of those who refresh, one a rollup.
 pub(crate) const REFRESH_LOCK: i32 = TABLE_LOCK + 1;
+/// The first key of the locks of those who add late rows to a summary, one a rollup.
+pub(crate) const LATE_LOCK: i32 = TABLE_LOCK + 2;
+/// Where ingest puts rows that are too late for their table.
+pub(crate) const LATE_TABLE: &str = "pg_temp.tidegate_late";
 
 /// What logs the buckets of rows that others change. It is told by its arguments what it watches: in a
 /// snapshot that is older than the rollup, the table of rollups does not show it, and what it shows of
@@ -113,6 +117,14 @@ impl<'a> Parts<'a> {
         }
     }
 
+    /// The same, but for the detailed rows, which are those of another table; expressions may go on naming
+    /// the rollup's own.
+    pub(super) fn reading(mut self, other: &TableName) -> Self {
+        let alias = quote_identifier(&self.rollup.table.name);
+        self.details = format!("{} AS {alias}", quoted_name(other));
+        self
+    }
+
     /// The columns behind the bucket, by name.
     fn columns(&self) -> Vec<String> {
         let aggregates = self.rollup.aggregates.keys();
@@ -158,7 +170,8 @@ impl<'a> Parts<'a> {
     pub(super) fn definition(&self) -> String {
         let (batch, view) = (&self.batch, quoted_name(&self.rollup.view));
         let inserts = if self.rollup.watch_inserts { ", inserts watched" } else { "" };
-        format!("{} -- into {batch}, shown by {view}{inserts}", self.plain())
+        let late = if self.rollup.late == Late::Merge { ", late rows merged" } else { "" };
+        format!("{} -- into {batch}, shown by {view}{inserts}{late}", self.plain())
     }
 
     fn fact(&self, column: &str) -> String {
@@ -251,11 +264,54 @@ impl<'a> Parts<'a> {
         let texts = texts.map(literal).join(", ");
         format!(
             "INSERT INTO tidegate.rollups (name, source_table, batch_table, view, time_column, \
-             bucket, time_zone, watches_inserts, definition) \
-             VALUES ({name}, {details}::regclass, {batch}::regclass, {view}::regclass, {texts}, {}, {})",
+             bucket, time_zone, watches_inserts, definition, late_sql) \
+             VALUES ({name}, {details}::regclass, {batch}::regclass, {view}::regclass, {texts}, {}, {}, {})",
             rollup.watch_inserts,
-            literal(&self.definition())
+            literal(&self.definition()),
+            self.merge_late().map_or_else(|| "NULL".to_owned(), |sql| literal(&sql))
         )
+    }
+
+    /// Adds late rows to the summary, if they are to be: what they make of a group is merged with what is
+    /// there of it. Under a lock, as two may bring the same new group.
+    fn merge_late(&self) -> Option<String> {
+        let Self { rollup, batch, bucket, .. } = self;
+        if rollup.late == Late::DeadLetter {
+            return None;
+        }
+        let (values, filter, group_by) = (self.values(), self.filter(), self.group_by());
+        let merged = rollup.aggregates.iter().map(|(name, sql)| {
+            let name = quote_identifier(name);
+            let (known, new) = (format!("b.{name}"), format!("d.{name}"));
+            Some(match fold(sql)? {
+                Fold::Add => format!("{name} = coalesce({known} + {new}, {known}, {new})"),
+                Fold::Least => format!("{name} = least({known}, {new})"),
+                Fold::Greatest => format!("{name} = greatest({known}, {new})"),
+            })
+        });
+        let merged = merged.collect::<Option<Vec<String>>>()?.join(", ");
+        let is_same = |one: &str, other: &str| {
+            let group = |name: &String| {
+                let name = quote_identifier(name);
+                format!(" AND {one}.{name} IS NOT DISTINCT FROM {other}.{name}")
+            };
+            let groups: String = rollup.group_by.iter().map(group).collect();
+            format!("{one}.bucket = {other}.bucket{groups}")
+        };
+        let groups: String =
+            rollup.group_by.iter().map(|name| format!(", b.{}", quote_identifier(name))).collect();
+        let columns = self.columns().join(", ");
+        Some(format!(
+            "WITH d AS MATERIALIZED (SELECT {bucket} AS bucket, {values} FROM {LATE_TABLE} AS {alias} \
+               WHERE {is_timed}{filter} GROUP BY {group_by}), \
+             c AS (UPDATE {batch} b SET {merged} FROM d WHERE {is_in_both} RETURNING b.bucket{groups}) \
+             INSERT INTO {batch} (bucket, {columns}) SELECT bucket, {columns} FROM d \
+             WHERE NOT EXISTS (SELECT FROM c WHERE {is_merged})",
+            alias = quote_identifier(&rollup.table.name),
+            is_timed = self.is_timed(),
+            is_in_both = is_same("b", "d"),
+            is_merged = is_same("c", "d"),
+        ))
     }
 
     /// Takes all of it away again, the view first: readers lock it before the table.
@@ -319,13 +375,14 @@ impl<'a> Parts<'a> {
         )
     }
 
-    /// Deletes some rows before `$1`: few enough for a short transaction.
+    /// Deletes some rows before `$1`: few enough for a short transaction; and none that the rollup counts
+    /// on, should another table have taken the place of the one that was let go of.
     pub(super) fn delete_before(&self) -> String {
         let Self { details, time, .. } = self;
-        let is_timed = self.is_timed();
+        let (is_timed, details_from) = (self.is_timed(), self.fact("details_from"));
         format!(
             "DELETE FROM {details} WHERE ctid = ANY(ARRAY(SELECT ctid FROM {details} \
-             WHERE {time} < $1::text::timestamptz AND {is_timed} LIMIT 10000))"
+             WHERE {time} < least($1::text::timestamptz, {details_from}) AND {is_timed} LIMIT 10000))"
         )
     }
 

@@ -1,6 +1,7 @@
 //! Rollups under everything at once: ingest by COPY and by merges, late rows, rows that others change and
-//! delete, refreshes, and instances and refreshers that are killed. All the time readers compare the views
-//! with the plain aggregates, in one snapshot each; they never differ.
+//! delete, refreshes, tables that replays replace and bring back, and instances, refreshers and replays
+//! that are killed. All the time readers compare the views with the plain aggregates, in one snapshot
+//! each; they never differ, and never fail.
 
 use std::{
     process::Stdio,
@@ -32,12 +33,12 @@ fn rollup(table: &str) -> String {
     )
 }
 
+/// The topic into both tables.
 fn config(world: &World) -> String {
     let to = "\"serving\"\ntable = \"appended\"\n\
               [[routes.to]]\nsink = \"serving\"\ntable = \"merged\"\nwrite = \"mirror\"\nkey = [\"id\"]";
     let (source, sink) = (world.source_config(""), world.sink_config("serving"));
-    let route = world.route_config(to);
-    format!("{source}{sink}{route}{}{}", rollup("appended"), rollup("merged"))
+    format!("{source}{sink}{}", world.route_config(to))
 }
 
 /// The rows in which a view and the plain aggregate differ.
@@ -60,6 +61,14 @@ struct Play<'a> {
     /// The minute up to which is refreshed; most of what happens is near it.
     front: AtomicI64,
     comparisons: AtomicUsize,
+}
+
+/// What came to pass.
+#[derive(Debug)]
+struct Passed {
+    comparisons: usize,
+    refreshes: i64,
+    swaps: i64,
 }
 
 impl Play<'_> {
@@ -97,6 +106,8 @@ impl Play<'_> {
         while self.is_on() {
             let records: Vec<Message> = (0..400).map(|_| self.record(&mut chance)).collect();
             produce(self.world, &records);
+            // Each replay reads all of it.
+            chance.pass_up_to(Duration::from_millis(40));
         }
     }
 
@@ -153,6 +164,57 @@ impl Play<'_> {
         done
     }
 
+    /// Has a table replaced by a replay, and brought back or not, by processes of which some are killed.
+    fn replace(&self, mut chance: Chance) -> i64 {
+        let mut swaps = 0;
+        for number in 1.. {
+            let table = ["appended", "merged"][number % 2];
+            let into = format!("{table}_{number}");
+            let name = ["--table", table, "--config=plain.toml"];
+            let swap = [&["orders", "--from", "earliest", "--into", &into, "--swap"], &name[..]];
+            self.swap(&mut chance, &swap.concat(), &into, 1);
+            swaps += 1;
+            if chance.below(2) == 0 {
+                self.swap(&mut chance, &[&["rollback", "orders"], &name[..]].concat(), &into, 0);
+                swaps += 1;
+            }
+            if !self.is_on() {
+                break;
+            }
+            let drop = [&["replay", "drop", "orders", &into], &name[..]].concat();
+            let exit = Tidegate::spawn(self.world.folder.path(), &drop, Stdio::null()).wait();
+            assert_eq!(exit.code, Some(0), "{}", exit.log);
+        }
+        swaps
+    }
+
+    /// A swap, until it has happened: until so many versions of that name are serving.
+    fn swap(&self, chance: &mut Chance, arguments: &[&str], into: &str, serving: i64) {
+        let arguments = [&["replay"], arguments].concat();
+        let sql = format!(
+            "SELECT count(*) FROM tidegate.replays WHERE version = '{into}' AND state = 'serving'"
+        );
+        let client = stack::Client::connect(&self.world.url).unwrap();
+        let mut kills = 0;
+        loop {
+            let mut replay = Tidegate::spawn(self.world.folder.path(), &arguments, Stdio::null());
+            if kills < 2 && chance.below(3) == 0 {
+                chance.pass_up_to(Duration::from_millis(1_500));
+                if replay.is_running() {
+                    replay.kill();
+                    kills += 1;
+                }
+            } else {
+                let exit = replay.wait();
+                assert!(matches!(exit.code, Some(0 | 75)), "{arguments:?}: {}", exit.log);
+            }
+            // One that was killed early has not even made the table of versions.
+            if client.query_one_i64(&sql).is_ok_and(|found| found == serving) {
+                return;
+            }
+        }
+    }
+
     fn compare(&self) {
         let client = stack::Client::connect(&self.world.url).unwrap();
         while self.is_on() {
@@ -180,10 +242,24 @@ impl Drop for End<'_> {
 
 #[test]
 fn a_view_never_differs_from_the_plain_aggregate_whatever_happens_at_once() {
-    let world = World::bare("rollup-model", PARTITIONS as i32);
+    let passed = play("rollup-model", 2);
+    assert!(passed.comparisons > 200 && passed.refreshes > 10 && passed.swaps > 0, "{passed:?}");
+}
+
+#[test]
+fn a_view_never_differs_from_the_plain_aggregate_with_three_instances() {
+    let passed = play("rollup-model-3", 3);
+    assert!(passed.comparisons > 200 && passed.refreshes > 10 && passed.swaps > 0, "{passed:?}");
+}
+
+fn play(name: &str, instances: usize) -> Passed {
+    let world = World::bare(name, PARTITIONS as i32);
     world.sql.execute(TABLES).unwrap();
-    let config = config(&world);
+    let plain = config(&world);
+    let config = format!("{plain}{}{}", rollup("appended"), rollup("merged"));
     world.write_config(&config);
+    // Without the rollups, so that a replay does not finish buckets far ahead of the front.
+    std::fs::write(world.folder.path().join("plain.toml"), plain).unwrap();
     let create = Tidegate::spawn(world.folder.path(), &["rollup", "create"], Stdio::null()).wait();
     assert_eq!(create.code, Some(0), "{}", create.log);
     let mut chance = Chance::new();
@@ -198,35 +274,47 @@ fn a_view_never_differs_from_the_plain_aggregate_whatever_happens_at_once() {
         let run = [&["run", "--config", "distant.toml"], &small[..]].concat();
         Tidegate::spawn(world.folder.path(), &run, Stdio::null())
     };
-    let mut running = vec![start(), start()];
+    let mut running: Vec<Tidegate> = (0..instances).map(|_| start()).collect();
     let mut seed = || Chance::from_seed(chance.below(usize::MAX) as u64);
-    let (produced, changed, refreshed) = (seed(), seed(), seed());
-    let refreshes = thread::scope(|scope| {
+    let (produced, changed, refreshed, replaced) = (seed(), seed(), seed(), seed());
+    let (refreshes, swaps) = thread::scope(|scope| {
         let play = &play;
         let _end = End(&play.ended);
         scope.spawn(|| play.produce(produced));
         scope.spawn(|| play.change(changed));
         let refresher = scope.spawn(|| play.refresh(refreshed));
         let comparers = [(); 2].map(|()| scope.spawn(|| play.compare()));
+        let lanes = "SELECT count(*) FROM tidegate.checkpoints WHERE next_offset > 0";
+        eventually("rows of each lane", || match world.number(lanes) {
+            count if count == 2 * PARTITIONS as i64 => Ok(()),
+            count => Err(format!("{count}")),
+        });
+        let replacer = scope.spawn(|| play.replace(replaced));
         let until = Instant::now() + LASTS;
+        let mut kill_at = Instant::now() + chance.up_to(Duration::from_secs(5));
         while Instant::now() < until && play.is_on() {
-            chance.pass_up_to(Duration::from_secs(5));
-            running.swap_remove(0).kill();
-            running.push(start());
+            thread::sleep(Duration::from_millis(20));
+            if Instant::now() > kill_at {
+                kill_at = Instant::now() + chance.up_to(Duration::from_secs(5));
+                start_again(&mut running, start);
+                running.remove(0).kill();
+                running.push(start());
+            }
+            start_again(&mut running, start);
         }
         play.ended.store(true, SeqCst);
         comparers.into_iter().for_each(|comparer| comparer.join().expect("no difference"));
-        refresher.join().unwrap()
+        (refresher.join().unwrap(), replacer.join().unwrap())
     });
+    start_again(&mut running, start);
     let comparisons = play.comparisons.load(SeqCst);
-    let boundaries = world.number("SELECT count(*) FROM tidegate.rollups WHERE isfinite(boundary)");
     let rows = world.number("SELECT count(*) FROM appended");
-    eprintln!("{comparisons} comparisons, {refreshes} refreshes, {rows} rows");
-    assert_eq!(boundaries, 2);
-    assert!(comparisons > 200 && refreshes > 10 && rows > 1_000);
-    for mut tidegate in running {
-        assert!(tidegate.is_running(), "it ended:\n{}", tidegate.log());
-        tidegate.stop();
+    eprintln!("{comparisons} comparisons, {refreshes} refreshes, {swaps} swaps, {rows} rows");
+    assert!(rows > 1_000, "{rows}");
+    for tidegate in running {
+        // One that has just begun is ended by the signal itself.
+        let exit = tidegate.terminate();
+        assert!(matches!(exit.code, None | Some(0 | 75)), "{}", exit.log);
     }
     eventually("a last refresh", || {
         let last = Tidegate::spawn(world.folder.path(), &["rollup", "run"], Stdio::null()).wait();
@@ -236,4 +324,19 @@ fn a_view_never_differs_from_the_plain_aggregate_whatever_happens_at_once() {
         assert_eq!(world.rows(&differences(table)), [] as [Vec<String>; 0]);
     }
     assert_eq!(world.number("SELECT count(*) FROM tidegate.rollup_touched"), 0);
+    Passed { comparisons, refreshes, swaps }
+}
+
+/// Two swaps within a minute look like another owner of the lanes: who has seen both ends with 75.
+fn start_again(running: &mut Vec<Tidegate>, start: impl Fn() -> Tidegate) {
+    for _ in 0..running.len() {
+        let mut tidegate = running.remove(0);
+        if tidegate.is_running() {
+            running.push(tidegate);
+        } else {
+            let exit = tidegate.wait();
+            assert_eq!(exit.code, Some(75), "{}", exit.log);
+            running.push(start());
+        }
+    }
 }

@@ -1,6 +1,8 @@
 //! Summaries by time, on tables that are quiet between the steps: what a view shows before and behind
 //! each of them. `rollup_models` does all of it at once.
 
+mod order;
+mod replaced;
 mod retention;
 
 use crate::support::{Exit, Message, Tidegate, World, eventually, grid, produce};

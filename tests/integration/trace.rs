@@ -56,7 +56,7 @@ fn a_trace_tells_the_bytes_the_row_the_letter_and_how_far_the_lane_is() {
             "route orders: shop [trace] to serving, table orders, exactly once",
             "with this configuration it becomes\n    order_id         7\n",
             "durable: the checkpoint of trace stands at 2 (since 20",
-            "in the table\n    order_id         7\n",
+            "in the table, written with offsets 0 to 0 in one transaction (rows: 1)\n    order_id         7\n",
         ],
     );
     assert!(!found.contains("dead letter"), "{found}");
@@ -71,6 +71,12 @@ fn a_trace_tells_the_bytes_the_row_the_letter_and_how_far_the_lane_is() {
         ],
     );
 
+    // A batch of two.
+    let more = |id: i64| Message::json(&format!(r#"{{"order_id":{id},"amount":1}}"#));
+    produce(&world, &[more(10), more(11)]);
+    settle(&world, &world.orders_config(), 2);
+    said(&world, ["trace", "0", "1"], &["with offsets 0 to 1 in one transaction (rows: 2)"]);
+
     // What has not been moved yet, and what is not there.
     produce(&world, &[Message { partition: 1, ..Message::json(r#"{"order_id":8,"amount":1}"#) }]);
     let waiting =
@@ -78,7 +84,7 @@ fn a_trace_tells_the_bytes_the_row_the_letter_and_how_far_the_lane_is() {
     assert!(!waiting.contains("in the table"), "{waiting}");
     said(&world, ["trace", "1", "3"], &["there is no record: the partition ends at 3"]);
     delete_records_before(&world, 1, 1);
-    let gone = ["there is no record: retention has removed everything below 1", "in the table\n"];
+    let gone = ["there is no record: retention has removed everything below 1", "in the table, "];
     said(&world, ["trace", "1", "0"], &gone);
 
     for (place, code, word) in [
@@ -111,7 +117,7 @@ fn a_trace_tells_of_merged_and_filtered_rows_and_of_lines_of_files() {
     let topic = "trace-merged";
     let replaced = "a later record of its key has the row, or none";
     said(&world, [topic, "0", "0"], &["it becomes\n    id  1\n", "  durable: ", replaced]);
-    said(&world, [topic, "0", "1"], &["in the table\n    id  1\n    v   b\n    o   1\n"]);
+    said(&world, [topic, "0", "1"], &["(rows: 1)\n    id  1\n    v   b\n    o   1\n"]);
     said(&world, [topic, "0", "2"], &["it is passed over\n", "  durable: "]);
 
     let path = world.folder.path().join("lines");
@@ -124,7 +130,11 @@ fn a_trace_tells_of_merged_and_filtered_rows_and_of_lines_of_files() {
     );
     let exit = world.run(&config, &[]).wait();
     assert_eq!(exit.code, Some(0), "{}", exit.log);
-    said(&world, ["lines", "0", "2"], &["  durable: ", "in the table\n    id  6\n"]);
+    said(
+        &world,
+        ["lines", "0", "2"],
+        &["  durable: ", "with offsets 0 to 2 in one transaction (rows: 2)\n    id  6\n"],
+    );
     said(&world, ["lines", "0", "1"], &["there is no record"]);
     said(&world, ["lines", "0", "9"], &["there is no record: the partition ends at 3"]);
 }

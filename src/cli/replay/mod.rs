@@ -6,7 +6,7 @@ use clap::{Args, Subcommand};
 use tokio::runtime::Runtime;
 
 use self::filling::Filling;
-use super::{ConfigArgs, PATIENCE, check, chosen, process, say, telemetry};
+use super::{ConfigArgs, PATIENCE, check, chosen, process, rollup, say, telemetry};
 use crate::{
     config::{Config, KafkaSource as KafkaConfig, Route, Sink, Source, TableName, Target},
     error::{Error, ErrorKind},
@@ -157,7 +157,8 @@ fn fill(arguments: &ReplayArgs) -> Result<(), Error> {
          `tidegate replay drop {route} {into}` removes it\n",
         place.live.display(),
         version_of(&place.live, old)
-    ))
+    ))?;
+    place.refresh_rollups()
 }
 
 fn roll_back(arguments: &RollbackArgs) -> Result<(), Error> {
@@ -182,7 +183,8 @@ fn roll_back(arguments: &RollbackArgs) -> Result<(), Error> {
     say(&format!(
         "{live} is the table again that it was: {report}. What was in its place is {}\n",
         version_of(&place.live, &version.name)
-    ))
+    ))?;
+    place.refresh_rollups()
 }
 
 fn drop_version(arguments: &DropArgs) -> Result<(), Error> {
@@ -257,6 +259,13 @@ impl Place {
             "`{name}` is no name for a table beside {}, in its schema",
             self.live.display()
         )))
+    }
+
+    /// After a swap, whose table is another one.
+    fn refresh_rollups(&self) -> Result<(), Error> {
+        let rollups = self.config.rollups.iter().filter(|rollup| rollup.sink == self.target.sink);
+        let rollups: Vec<_> = rollups.cloned().collect();
+        rollup::refresh_all_of(&self.sink, &rollups, &self.live)
     }
 
     /// The version that has taken the live table's place last.

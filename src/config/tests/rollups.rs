@@ -53,13 +53,14 @@ fn what_is_left_out_of_a_rollup_has_its_default() {
         every: None,
         retention: None,
         watch_inserts: false,
+        late: Late::DeadLetter,
     };
     assert_eq!(rollup("\"day\"", "\"day\""), least);
     let short = rollup("bucket = \"day\"\ntime_zone = \"Europe/Berlin\"", "bucket = \"minute\"");
     assert_eq!((short.bucket, short.time_zone.as_str()), (Bucket::Minute, "UTC"));
     let more = "\"day\"\ngroup_by = [\"status\"]\nfilter = \"status <> 'removed'\"\n\
                 retention = \"90d\"\n\
-                delay = \"1h\"\nevery = \"1m\"\nwatch_inserts = true";
+                delay = \"1h\"\nevery = \"1m\"\nwatch_inserts = true\nlate = \"merge\"";
     let full = rollup("\"day\"", more);
     assert_eq!(full.group_by, ["status"]);
     assert_eq!(full.filter.as_deref(), Some("status <> 'removed'"));
@@ -69,6 +70,7 @@ fn what_is_left_out_of_a_rollup_has_its_default() {
     );
     assert_eq!(full.retention, Some(Duration::from_secs(90 * 86_400)));
     assert!(full.watch_inserts);
+    assert_eq!(full.late, Late::Merge);
 }
 
 #[test]
@@ -130,6 +132,12 @@ fn what_is_wrong_with_a_rollup_is_named() {
             "69: rollups[0].every: expected a duration from 1s to 366d, found `10ms`",
         ),
         ("view =", "vieww =", "72: rollups[0].vieww: unknown key; did you mean `view`?"),
+        (
+            "sum(amount)\" }",
+            "avg(amount)\" }\nlate = \"merge\"",
+            "71: rollups[0].late: no row can be added to `revenue = avg(amount)`; expected count, sum, min or \
+             max alone (an average as sum and count), or late = \"dead_letter\"",
+        ),
     ];
     for (piece, replacement, problem) in cases {
         let found = problems(&with(piece, replacement));
@@ -161,4 +169,9 @@ fn a_table_whose_rows_are_marked_as_deleted_needs_its_inserts_watched() {
     );
     let watched = ROLLUP.replace("view =", "watch_inserts = true\nview =");
     assert!(parse(&marked(&watched)).is_ok());
+    let merging = watched.replace("view =", "late = \"merge\"\nview =");
+    assert_eq!(
+        problems(&marked(&merging)),
+        "tidegate.toml:64: rollups[0]: a route writes to this table by key; expected late = \"dead_letter\""
+    );
 }

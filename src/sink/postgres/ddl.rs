@@ -75,8 +75,10 @@ CREATE TABLE IF NOT EXISTS tidegate.rollups (
     details_from    timestamptz NOT NULL DEFAULT '-infinity',
     refreshed_at    timestamptz,
     definition      text NOT NULL,
+    late_sql        text,
     CHECK (details_from <= boundary AND boundary <= closing)
 );
+ALTER TABLE tidegate.rollups ADD COLUMN IF NOT EXISTS late_sql text;
 CREATE TABLE IF NOT EXISTS tidegate.rollup_touched (
     rollup text NOT NULL,
     bucket timestamptz NOT NULL

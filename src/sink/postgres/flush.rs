@@ -159,10 +159,18 @@ impl PostgresWriter {
                 Err(error) if partitions::is_missing(&error) && self.look_again(target).await? => {}
                 // It is known now which.
                 Err(error) if error.code == late::LATE => {}
+                Err(error) if error.code == late::REFUSED => {
+                    open.iter_mut().for_each(|flushed| flushed.batch.late_is_refused = true);
+                }
                 // One batch at a time: the rows at fault are looked for in their own.
                 Err(error) if error.fault == Fault::Row => {
                     for flushed in open {
-                        self.isolate(target, flushed, heart).await?;
+                        match self.isolate(target, flushed, heart).await {
+                            Err(error) if error.code == late::REFUSED => {
+                                flushed.batch.late_is_refused = true;
+                            }
+                            result => result?,
+                        }
                         if self.doubt.is_some() {
                             break;
                         }

@@ -399,6 +399,7 @@ impl Session {
         let (rollups, is_moved) = (rollups?, moved?);
         if is_moved {
             self.touch(target, batches, &rollups).await?;
+            self.add_late(target, batches, &rollups).await?;
         }
         Ok(is_moved)
     }

@@ -3,7 +3,8 @@
 //!
 //! The lock is taken late, behind the rows, and held for two round trips: whoever moves `closing` does
 //! not wait for a COPY. What is below `closing` is read by a later statement, which has a snapshot of
-//! its own: READ COMMITTED is set for the session.
+//! its own: READ COMMITTED is set for the session. The table is asked for by its name: a replay may have
+//! put another one in its place, and from the COPY on it can not.
 
 use std::ops::Range;
 
@@ -21,7 +22,7 @@ use crate::{
     sink::Flushed,
 };
 
-const LOCK_SQL: &str = "SELECT pg_advisory_xact_lock_shared($1, $2)";
+const LOCK_SQL: &str = "SELECT pg_advisory_xact_lock_shared($1, to_regclass($2)::oid::int4)";
 
 /// The rollups of a table that have finished buckets, and up to which second rows may be in one: before
 /// `closing`, but where a clock is turned by less than an hour within an hour that it begins. Late in
@@ -34,8 +35,10 @@ const CLOSING_SQL: &str = "\
                     <> interval '1 hour' THEN 3600 ELSE 0 END, \
         CASE WHEN isfinite(details_from) THEN \
             extract(epoch FROM details_from - timestamptz '2000-01-01 00:00+00')::int8 END, \
-        details_from::text \
-    FROM tidegate.rollups WHERE source_table = $1 AND isfinite(closing)";
+        details_from::text, \
+        CASE WHEN (SELECT bool_and(o.late_sql IS NOT NULL AND isfinite(o.details_from)) \
+            FROM tidegate.rollups o WHERE o.source_table = r.source_table) THEN late_sql END \
+    FROM tidegate.rollups r WHERE source_table = to_regclass($1) AND isfinite(closing) ORDER BY name";
 
 /// The buckets of times that are given as seconds since 2000.
 const TOUCH_SQL: &str = "\
@@ -67,6 +70,8 @@ pub(super) struct Rollup {
     /// Whatever is earlier is too late, in seconds since 2000.
     pub(super) since: i64,
     pub(super) shown_since: String,
+    /// What adds rows to the summary that are too late for it and for all others of the table.
+    pub(super) late_sql: Option<String>,
 }
 
 impl Rollup {
@@ -78,6 +83,7 @@ impl Rollup {
             end: row.get(3),
             since: row.get::<_, Option<i64>>(4).unwrap_or(i64::MIN),
             shown_since: row.get(5),
+            late_sql: row.get(6),
         }
     }
 
@@ -100,9 +106,7 @@ impl Session {
         target: &PgTarget,
         statements: &Statements,
     ) -> Result<(), PgError> {
-        // The oid as the server has it, in the four bytes of an int4.
-        let table = target.table.oid.cast_signed();
-        let parameters: [&(dyn ToSql + Sync); 2] = [&TABLE_LOCK, &table];
+        let parameters: [&(dyn ToSql + Sync); 2] = [&TABLE_LOCK, &target.table.quoted()];
         self.within(self.connection.query(&statements.lock, &parameters)).await.map(drop)
     }
 
@@ -112,7 +116,7 @@ impl Session {
         target: &PgTarget,
         statements: &Statements,
     ) -> Result<Vec<Rollup>, PgError> {
-        let parameters: [&(dyn ToSql + Sync); 1] = [&target.table.oid];
+        let parameters: [&(dyn ToSql + Sync); 1] = [&target.table.quoted()];
         let found = self.within(self.connection.query(&statements.closing, &parameters)).await?;
         Ok(found.iter().map(Rollup::of_row).collect())
     }
@@ -125,7 +129,7 @@ impl Session {
         rollups: &[Rollup],
     ) -> Result<(), PgError> {
         for rollup in rollups.iter().filter(|rollup| rollup.asks()) {
-            let seconds = seconds(target, batches, rollup)?;
+            let seconds = seconds(target, batches, rollup, rollups)?;
             if seconds.is_empty() {
                 continue;
             }
@@ -143,6 +147,7 @@ fn seconds(
     target: &PgTarget,
     batches: &[&mut Flushed],
     rollup: &Rollup,
+    all: &[Rollup],
 ) -> Result<Vec<i64>, PgError> {
     let mut seconds = Vec::new();
     let segments = batches.iter().flat_map(|flushed| &flushed.batch.segments);
@@ -157,7 +162,7 @@ fn seconds(
                 continue;
             }
             if second < rollup.since {
-                return Err(target.lineage.late.note(rollup));
+                return Err(target.lineage.late.note(rollup, all));
             }
             if !rollup.watches_inserts {
                 seconds.push(second);

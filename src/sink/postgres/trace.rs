@@ -2,7 +2,7 @@
 
 use super::{
     PostgresSink,
-    catalog::{Table, quote_identifier},
+    catalog::{CatalogColumn, Table, quote_identifier},
     column::Metadata,
     sqlstate::PgError,
 };
@@ -13,6 +13,8 @@ use crate::{
 
 /// How long the table may be searched: without an index on the record's place, all of it is read.
 const SEARCH_SQL: &str = "BEGIN READ ONLY; SET LOCAL statement_timeout = '5s'";
+/// How many offsets around a row its batch is looked for.
+const BATCH_MAX: i64 = 1_000_000;
 /// What Postgres answers when that was too short.
 const CANCELLED: &str = "57014";
 
@@ -41,12 +43,28 @@ pub(crate) struct Checkpoint {
 
 /// What was found of a record in its table.
 pub(crate) enum Search {
-    /// The rows that have its place, each with the names and values of its columns.
-    Rows(Vec<Vec<(String, String)>>),
+    /// The rows that have its place.
+    Rows(Vec<Found>),
     /// No column of the table has the records' offsets.
     NoPlace,
     /// It took too long, with this condition.
     TooLong(String),
+}
+
+/// A row that was found.
+pub(crate) struct Found {
+    /// The names and values of its columns.
+    pub(crate) cells: Vec<(String, String)>,
+    pub(crate) batch: Option<Together>,
+}
+
+/// The rows around one that have come with its transaction, if nobody has changed them since.
+pub(crate) struct Together {
+    pub(crate) rows: i64,
+    pub(crate) first_offset: String,
+    pub(crate) last_offset: String,
+    /// If Postgres keeps it (`track_commit_timestamp`).
+    pub(crate) committed_at: Option<String>,
 }
 
 impl PostgresSink {
@@ -84,19 +102,30 @@ impl PostgresSink {
         target: &config::Target,
         sought: &Sought<'_>,
     ) -> Result<Search, Error> {
-        let Some(condition) = condition(target, sought) else { return Ok(Search::NoPlace) };
+        let Some(place) = Place::new(target, sought) else { return Ok(Search::NoPlace) };
+        let condition = place.condition();
         let generated = table.generated.keys();
         let names: Vec<&String> =
             table.columns.iter().map(|column| &column.name).chain(generated).collect();
         let shown: Vec<String> =
             names.iter().map(|name| format!("{}::text", quote_identifier(name))).collect();
+        let batch_sql = place.batch_sql(table);
         let table = table.quoted();
-        let sql =
-            format!("SELECT ARRAY[{}] FROM {table} WHERE {condition} LIMIT 3", shown.join(", "));
+        let sql = format!(
+            "SELECT ARRAY[{}], xmin::text FROM {table} WHERE {condition} LIMIT 3",
+            shown.join(", ")
+        );
         self.ask(async |client| {
             let failed = |error: tokio_postgres::Error| PgError::from_driver(&error);
             client.batch_execute(SEARCH_SQL).await.map_err(failed)?;
             let found = client.query(&sql, &[]).await.map_err(failed);
+            let mut batches = Vec::new();
+            for row in found.iter().flatten() {
+                let Some(sql) = &batch_sql else { break };
+                // It is left out where it takes too long.
+                let batch = client.query_opt(sql, &[&row.get::<_, &str>(1)]).await;
+                batches.push(batch.ok().flatten().as_ref().map(Together::of));
+            }
             client.batch_execute("ROLLBACK").await.map_err(failed)?;
             let rows = match found {
                 Ok(rows) => rows,
@@ -110,27 +139,78 @@ impl PostgresSink {
                 let values = values.into_iter().map(|v| v.unwrap_or_else(|| "NULL".to_owned()));
                 names.iter().map(|&name| name.clone()).zip(values).collect()
             };
-            Ok(Search::Rows(rows.iter().map(shown).collect()))
+            let batches = batches.into_iter().chain(std::iter::repeat_with(|| None));
+            let found = rows.iter().zip(batches);
+            Ok(Search::Rows(found.map(|(row, batch)| Found { cells: shown(row), batch }).collect()))
         })
     }
 }
 
-/// What is true of the row of a record, by the columns that are fed from its place. Texts, which read as
+impl Together {
+    fn of(row: &tokio_postgres::Row) -> Self {
+        Self {
+            rows: row.get(0),
+            first_offset: row.get(1),
+            last_offset: row.get(2),
+            committed_at: row.get(3),
+        }
+    }
+}
+
+/// The columns that are fed from a record's place, and what they have for it. Texts, which read as
 /// whatever type the column has.
-fn condition(target: &config::Target, sought: &Sought<'_>) -> Option<String> {
-    let column = |metadata| {
-        let mut fed = target.columns.iter();
-        fed.find(|(_, feed)| **feed == ColumnFeed::Metadata(metadata))
-            .map(|(column, _)| quote_identifier(column))
-    };
-    let mut condition = format!("{} = '{}'", column(Metadata::Offset)?, sought.offset);
-    if let Some(partition) = column(Metadata::Partition) {
-        condition.push_str(&format!(" AND {partition} = '{}'", sought.partition));
+struct Place {
+    offset: i64,
+    /// The column that has it.
+    column: String,
+    /// What is true of the rows of the same partition.
+    lane: String,
+}
+
+impl Place {
+    fn new(target: &config::Target, sought: &Sought<'_>) -> Option<Self> {
+        let column = |metadata| {
+            let mut fed = target.columns.iter();
+            fed.find(|(_, feed)| **feed == ColumnFeed::Metadata(metadata))
+                .map(|(column, _)| column.clone())
+        };
+        let mut lane = String::new();
+        if let Some(partition) = column(Metadata::Partition) {
+            lane.push_str(&format!(
+                " AND {} = '{}'",
+                quote_identifier(&partition),
+                sought.partition
+            ));
+        }
+        if let Some(topic) = column(Metadata::Topic) {
+            let text = sought.topic.replace('\'', "''");
+            lane.push_str(&format!(" AND {} = '{text}'", quote_identifier(&topic)));
+        }
+        Some(Self { offset: sought.offset, column: column(Metadata::Offset)?, lane })
     }
-    if let Some(topic) = column(Metadata::Topic) {
-        condition.push_str(&format!(" AND {topic} = '{}'", sought.topic.replace('\'', "''")));
+
+    fn condition(&self) -> String {
+        format!("{} = '{}'{}", quote_identifier(&self.column), self.offset, self.lane)
     }
-    Some(condition)
+
+    /// What was committed with the transaction `$1`, if the offsets are numbers: no batch goes further.
+    fn batch_sql(&self, table: &Table) -> Option<String> {
+        let is_number = |known: &&CatalogColumn| {
+            known.name == self.column && matches!(known.type_name.as_str(), "bigint" | "integer")
+        };
+        table.columns.iter().find(is_number)?;
+        let (offset, lane) = (self.offset, &self.lane);
+        let (column, table) = (quote_identifier(&self.column), table.quoted());
+        Some(format!(
+            "SELECT count(*), min({column})::text, max({column})::text, \
+                 CASE current_setting('track_commit_timestamp') WHEN 'on' THEN \
+                     to_char(pg_xact_commit_timestamp($1::text::xid) AT TIME ZONE 'UTC', \
+                         'YYYY-MM-DD\"T\"HH24:MI:SS.MS\"Z\"') END \
+             FROM {table} WHERE {column} BETWEEN {} AND {}{lane} AND xmin = $1::text::xid",
+            offset.saturating_sub(BATCH_MAX),
+            offset.saturating_add(BATCH_MAX),
+        ))
+    }
 }
 
 #[cfg(test)]
@@ -149,10 +229,12 @@ mod tests {
             target: "pg.public.t",
         };
         let mut target = Target::example();
-        assert_eq!(condition(&target, &sought), None);
+        let condition =
+            |target: &Target| Place::new(target, &sought).map(|place| place.condition());
+        assert_eq!(condition(&target), None);
         let mut feed = |column: &str, metadata| {
             target.columns.insert(column.to_owned(), ColumnFeed::Metadata(metadata));
-            condition(&target, &sought)
+            condition(&target)
         };
         assert_eq!(feed("part", Metadata::Partition), None);
         let expected = "\"off\" = '7' AND \"part\" = '3'";

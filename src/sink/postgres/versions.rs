@@ -6,6 +6,7 @@
 
 mod copy;
 mod moves;
+mod rollups;
 mod swap;
 mod views;
 

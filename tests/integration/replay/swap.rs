@@ -14,9 +14,7 @@ use loadgen::Profile;
 use stack::Client;
 
 use super::{INTO, difference, refused, said, write_config};
-use crate::support::{
-    Chance, Message, Tidegate, World, await_settled, eventually, produce, start_load,
-};
+use crate::support::{Chance, Message, World, await_settled, eventually, produce, start_load};
 
 /// Reads through a table or a view all the time: each partition must be there from its first record on,
 /// without a gap or a double, and never shrink.
@@ -231,22 +229,8 @@ fn what_cannot_be_moved_is_named_before_anything_is_read() {
              CREATE FUNCTION number() RETURNS bigint BEGIN ATOMIC SELECT count(*) FROM orders; END",
         )
         .unwrap();
-    let rollup = "\n[[rollups]]\nname = \"daily\"\nsink = \"serving\"\ntable = \"orders\"\n\
-        time_column = \"created_at\"\nbucket = \"day\"\ntime_zone = \"UTC\"\n\
-        batch_table = \"orders_daily\"\nview = \"orders_by_day\"\naggregates = { orders = \"count(*)\" }\n";
-    world.write_config(&format!("{}{rollup}", world.orders_config()));
-    let create = ["rollup", "create"];
-    let made = Tidegate::spawn(world.folder.path(), &create, std::process::Stdio::null()).wait();
-    assert_eq!(made.code, Some(0), "{}", made.log);
-    let names = [
-        "rollup daily",
-        "of_order",
-        "policy own",
-        "rule quiet",
-        "sums",
-        "column whole",
-        "number()",
-    ];
+    world.write_config(&world.orders_config());
+    let names = ["of_order", "policy own", "rule quiet", "sums", "column whole", "number()"];
     let swap = [&INTO[..], &["--swap"]].concat();
     refused(&world, &swap, 78, &names);
     assert_eq!(world.number("SELECT count(*) FROM orders_2"), 0);

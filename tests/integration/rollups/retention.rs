@@ -1,7 +1,9 @@
 //! Detailed rows that go, while their summary stays.
 
-use super::{TABLE, config, must, refused_command, rollup, touched};
-use crate::support::{Message, World, eventually, grid, produce};
+use std::process::Stdio;
+
+use super::{TABLE, command, config, must, refused_command, rollup, touched};
+use crate::support::{Message, Tidegate, World, eventually, grid, produce};
 
 #[test]
 fn a_partition_expires_when_its_buckets_are_finished_and_what_comes_later_is_a_dead_letter() {
@@ -104,4 +106,123 @@ fn old_detailed_rows_are_deleted_when_they_are_in_the_summary_of_every_rollup() 
     world.sql.execute("DELETE FROM t WHERE id = 48").unwrap();
     assert_eq!(touched(&world), 1);
     refused_command(&world, &["drop", "daily"], "--force drops it all the same");
+}
+
+/// Produces rows of so many hours ago, which are kept in `seen`, too, and waits for them.
+fn send(world: &World, rows: &[(i64, &str, i64)]) {
+    for (hours, status, amount) in rows {
+        let sql = format!("SELECT date_trunc('hour', now()) - interval '{hours} hours'");
+        let at = world.rows(&sql).remove(0).remove(0);
+        let sql =
+            format!("INSERT INTO seen SELECT count(*), '{at}', '{status}', {amount} FROM seen");
+        world.sql.execute(&sql).unwrap();
+        let row = "SELECT to_json(seen) FROM seen ORDER BY id DESC LIMIT 1";
+        produce(world, &[Message::json(&world.rows(row).remove(0).remove(0))]);
+    }
+    let sent = world.number("SELECT count(*) FROM seen");
+    let live =
+        "SELECT max(next_offset) FROM tidegate.checkpoints WHERE consumer_group = 'rollup-late'";
+    eventually("the checkpoint", || match world.number(live) {
+        next if next == sent => Ok(()),
+        next => Err(format!("{next} of {sent}")),
+    });
+}
+
+/// The views show what the plain aggregates over all rows show that were ever sent, but for `id`.
+fn assert_whole(world: &World, but: i64) {
+    for (view, bucket, zone, groups, least) in [
+        ("t_by_status", "day", "Europe/Berlin", "status, status || '+'", "max(id)"),
+        ("t_by_hour", "hour", "UTC", "status", "min(at)"),
+    ] {
+        let plain = format!(
+            "SELECT date_trunc('{bucket}', at, '{zone}'), {groups}, {least}, count(*), sum(amount) \
+             FROM seen WHERE status <> 'removed' AND id <> {but} GROUP BY 1, {groups}"
+        );
+        let differences = world.rows(&format!(
+            "(TABLE {view} EXCEPT ALL {plain}) UNION ALL ({plain} EXCEPT ALL TABLE {view})"
+        ));
+        assert!(differences.is_empty(), "{view}: {differences:?}");
+    }
+}
+
+#[test]
+fn rows_that_come_after_their_details_are_gone_are_added_to_the_summary() {
+    let world = World::bare("rollup-late", 1);
+    world
+        .sql
+        .execute(
+            "CREATE TABLE t (id bigint, at timestamptz, status text, amount numeric(12,2), \
+             n bigint GENERATED ALWAYS AS IDENTITY, next text GENERATED ALWAYS AS (status || '+') STORED); \
+             CREATE TABLE seen (id bigint, at timestamptz, status text, amount numeric(12,2))",
+        )
+        .unwrap();
+    let daily = rollup("day", "Europe/Berlin", "late = \"merge\"\nretention = \"30d\"")
+        .replace("[\"status\"]", "[\"status\", \"next\"]");
+    let hourly = rollup("hour", "UTC", "late = \"merge\"")
+        .replace("\"daily\"", "\"hourly\"")
+        .replace("latest = \"max(id)\"", "first = \"min(at)\"")
+        .replace("t_summary", "t_hours")
+        .replace("t_by_status", "t_by_hour");
+    let text = config(&world, "", &format!("{daily}{hourly}"));
+    world.write_config(&text);
+    must(&world, &["create"]);
+    let mut tidegate = world.run(&text, &["routes[0].max_dead_letter_percent=100"]);
+    tidegate.await_log("admin server on");
+    let old = 100 * 24;
+    send(&world, &[(old, "a", 1), (old, "removed", 2), (old + 1, "a", 3), (1, "a", 4)]);
+    must(&world, &["run"]);
+    must(&world, &["run"]);
+    assert_whole(&world, -1);
+    assert_eq!(world.number("SELECT count(*) FROM t"), 1);
+
+    // A group that is there, one that is not, one that does not count, a bucket that is not there.
+    let late =
+        [(old, "a", 10), (old, "b", 20), (old, "removed", 1), (old - 90, "a", 30), (2, "a", 5)];
+    send(&world, &late);
+    assert_whole(&world, -1);
+    must(&world, &["run"]);
+    assert_whole(&world, -1);
+    assert_eq!(world.number("SELECT count(*) FROM t"), 2);
+    assert_eq!(world.number("SELECT count(*) FROM tidegate.dead_letters"), 0);
+    tidegate.assert_conservation();
+
+    // From the history of the topic, once it is as far as the table.
+    let replay = || {
+        let again = ["replay", "orders", "--from", "earliest", "--into", "t_again"];
+        let exit = Tidegate::spawn(world.folder.path(), &again, Stdio::null()).wait();
+        assert_eq!(exit.code, Some(0), "{}", exit.log);
+    };
+    let from = ["--from", "2000-01-01", "--details", "t_again"];
+    let recompute = |name: &str| command(&world, &[&["recompute", name], &from[..]].concat());
+    refused_command(&world, &[&["recompute", "daily"], &from[..]].concat(), "there is no table");
+    replay();
+    send(&world, &[(old, "a", 3)]);
+    let early = recompute("daily");
+    assert_eq!(early.code, Some(75), "{}", early.log);
+    replay();
+    let gone = "bucket < now() - interval '50 days'";
+    let spoil =
+        format!("UPDATE t_summary SET orders = 0 WHERE {gone}; DELETE FROM t_hours WHERE {gone}");
+    world.sql.execute(&spoil).unwrap();
+    for name in ["daily", "hourly"] {
+        let exit = recompute(name);
+        assert_eq!(exit.code, Some(0), "{}", exit.log);
+    }
+    assert_whole(&world, -1);
+
+    // What the summary does not take is a dead letter.
+    world.sql.execute("ALTER TABLE t_summary ADD CHECK (revenue < 1000)").unwrap();
+    send(&world, &[(old, "a", 5_000)]);
+    assert_whole(&world, 10);
+    let letters = "SELECT \"offset\", reason FROM tidegate.dead_letters";
+    assert_eq!(world.rows(letters), grid(&[["10", "too_late"]]));
+
+    // Rollups that are made anew have nothing that is gone.
+    must(&world, &["drop", "--force", "daily"]);
+    must(&world, &["drop", "--force", "hourly"]);
+    must(&world, &["create"]);
+    send(&world, &[(old, "a", 1)]);
+    assert_eq!(world.number("SELECT count(*) FROM t WHERE id = 11"), 1);
+    tidegate.assert_conservation();
+    tidegate.stop();
 }

@@ -182,14 +182,16 @@ impl World {
 
     /// Waits until a backend waits for a lock with a statement like that.
     pub(crate) fn await_waiting(&self, like: &str) {
-        let waiting = format!(
+        eventually(&format!("a '{like}' that waits"), || {
+            if self.is_waiting(like) { Ok(()) } else { Err("none".to_owned()) }
+        });
+    }
+
+    pub(crate) fn is_waiting(&self, like: &str) -> bool {
+        self.number(&format!(
             "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() \
              AND wait_event_type = 'Lock' AND query LIKE '{like}'"
-        );
-        eventually(&format!("a '{like}' that waits"), || match self.number(&waiting) {
-            0 => Err("none".to_owned()),
-            _ => Ok(()),
-        });
+        )) > 0
     }
 
     /// The offsets of a partition that are rows, in order.

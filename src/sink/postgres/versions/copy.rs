@@ -15,7 +15,8 @@ use crate::{
 const TABLE_SQL: &str = "\
     SELECT c.relkind = 'p' OR EXISTS (SELECT FROM pg_inherits WHERE inhrelid = $1 OR inhparent = $1), \
            array_to_string(c.reloptions, ', '), t.spcname::text, \
-           ARRAY(SELECT tgname::text FROM pg_trigger WHERE tgrelid = $1 AND NOT tgisinternal), \
+           ARRAY(SELECT tgname::text FROM pg_trigger JOIN pg_proc p ON p.oid = tgfoid \
+               WHERE tgrelid = $1 AND NOT tgisinternal AND p.pronamespace <> 'tidegate'::regnamespace), \
            to_regclass($2) IS NOT NULL \
     FROM pg_class c LEFT JOIN pg_tablespace t ON t.oid = c.reltablespace WHERE c.oid = $1";
 

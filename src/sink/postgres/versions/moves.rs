@@ -19,7 +19,8 @@ const OBSTACLES_SQL: &str = "\
     UNION SELECT format('rule %I', rulename) FROM pg_rewrite WHERE ev_class = $1 \
     UNION SELECT format('inheritance of %s', inhrelid::regclass) FROM pg_inherits \
         WHERE inhrelid = $1 OR inhparent = $1 \
-    UNION SELECT format('rollup %I', name) FROM tidegate.rollups WHERE source_table = $1 \
+    UNION SELECT format('rollup %I, as there are no detailed rows before %s', name, details_from) \
+        FROM tidegate.rollups WHERE source_table = $1 AND details_from > '-infinity' \
     UNION SELECT format('the columns or rows that publication %I chooses', p.pubname) \
         FROM pg_publication_rel pr JOIN pg_publication p ON p.oid = pr.prpubid \
         WHERE pr.prrelid = $1 AND coalesce(to_jsonb(pr) ->> 'prqual', to_jsonb(pr) ->> 'prattrs') IS NOT NULL \

@@ -1,8 +1,8 @@
 //! One version takes the place of another, under everybody who reads and writes.
 //!
 //! All in one transaction, in an order that was found by trying:
-//! - The table is locked first, and only then its checkpoints: a flush holds the lock of its table
-//!   while it waits for its checkpoint. The lock waits for flushes and lets readers on.
+//! - The table is locked first, then its rollups, and only then its checkpoints: a flush holds the lock
+//!   of its table while it waits for its checkpoint. The lock waits for flushes and lets readers on.
 //! - Views are turned before tables are renamed: whoever reads through a view has its lock, and waits
 //!   for the table's.
 //! - What would wait for long behind a reader is given up and tried again, as a whole.
@@ -14,7 +14,7 @@ use std::{
 
 use deadpool_postgres::{Object, Transaction};
 
-use super::{PostgresSink, State, Version, begin, failed, moves};
+use super::{PostgresSink, State, Version, begin, failed, moves, rollups};
 use crate::{
     error::{Error, ErrorKind},
     sink::postgres::{catalog::quote_identifier, sqlstate::PgError},
@@ -126,6 +126,7 @@ impl Swap<'_> {
         let lock = format!("LOCK TABLE {live} IN SHARE ROW EXCLUSIVE MODE");
         transaction.batch_execute(&lock).await.map_err(failed)?;
         let locked_at = Instant::now();
+        rollups::hold(&transaction, &live).await?;
         let sql = format!("{POSITIONS_SQL} FOR UPDATE");
         let positions = self.positions(&transaction, &sql).await?;
         if let Err(error) = (settle.raise)(&positions) {
@@ -187,6 +188,7 @@ impl Swap<'_> {
         }
         self.rename_indexes(transaction).await?;
         moves::hand_over(transaction, [old, new], version.id).await?;
+        rollups::hand_over(transaction, [old, new]).await?;
         for sql in &triggers {
             transaction.batch_execute(sql).await.map_err(failed)?;
         }
