@@ -15,7 +15,7 @@ use crate::{
     observation::{LaneView, Observation, Shares, SinkView},
     sink::Sink,
     stage::{Stage, StageTimes},
-    status::{SinkStatus, Status},
+    status::{Party, SinkStatus, SourceState, Status},
     verdict::{self, Bottleneck, Interval, SinkInterval, Verdict},
 };
 
@@ -29,6 +29,8 @@ const LOOK_INTERVAL: Duration = Duration::from_secs(5);
 const LOOK_AGE_MAX: Duration = Duration::from_secs(10);
 /// Partition threads that are blocked for less than this share of their time are no reason to look.
 const BLOCKED_SHARE: f64 = 0.2;
+/// Brokers that do not answer for less time are about to.
+const SILENCE: Duration = Duration::from_secs(5);
 /// A lag of what comes in so many seconds is on its way: the end of the partition is looked up once a second.
 const ON_ITS_WAY_SECONDS: f64 = 2.0;
 
@@ -207,8 +209,30 @@ impl Observer {
             is_behind: observation.seconds > 0.0
                 && !self.lanes.is_empty()
                 && self.samples.iter().all(is_behind),
-            registry: self.status.registry_outages().into_iter().next(),
+            silent: self.silent(),
         })
+    }
+
+    /// Who does not answer, but for sinks that have been written to: these tell it themselves.
+    fn silent(&self) -> Option<(Bottleneck, String)> {
+        let registries = self.status.registry_outages().into_iter();
+        let brokers = self.status.silent_brokers(SILENCE).into_iter();
+        let claims = self.status.sources().into_iter().filter_map(|(name, state)| match state {
+            SourceState::Claiming { party, reason } => {
+                let bottleneck = match party {
+                    Party::Brokers => Bottleneck::Kafka,
+                    Party::Sink => Bottleneck::SinkAway,
+                };
+                Some((bottleneck, format!("source {name} cannot claim its partitions: {reason}")))
+            }
+            _ => None,
+        });
+        let named = |bottleneck| move |reason| (bottleneck, reason);
+        registries
+            .map(named(Bottleneck::Registry))
+            .chain(claims)
+            .chain(brokers.map(named(Bottleneck::Kafka)))
+            .next()
     }
 
     /// Has the sinks look at their connections, where they hold the partition threads back.

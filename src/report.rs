@@ -80,7 +80,7 @@ fn sources(status: &Status) -> Vec<Value> {
         SourceState::Running { partitions } => {
             json!({"name": name, "state": "running", "partitions": partitions})
         }
-        SourceState::Claiming { reason } => {
+        SourceState::Claiming { reason, .. } => {
             json!({"name": name, "state": "claiming", "reason": reason})
         }
         SourceState::Finished => json!({"name": name, "state": "finished"}),

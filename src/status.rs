@@ -43,6 +43,8 @@ pub struct Status {
     registries: Mutex<Vec<Arc<Registry>>>,
     routes: Mutex<Vec<RouteStatus>>,
     clients: Mutex<BTreeMap<String, ClientFigures>>,
+    /// Sources whose brokers do not answer: since when, and why.
+    silent: Mutex<BTreeMap<String, (Instant, String)>>,
     consumed_bytes: Mutex<BTreeMap<String, Arc<AtomicU64>>>,
     observation: Mutex<Arc<Observation>>,
     draining: AtomicBool,
@@ -84,11 +86,22 @@ pub enum SourceState {
     },
     /// Owns partitions but cannot read them yet.
     Claiming {
+        /// Who does not answer.
+        party: Party,
         /// Why not.
         reason: String,
     },
     /// At its end.
     Finished,
+}
+
+/// Somebody who is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Party {
+    /// The source's brokers.
+    Brokers,
+    /// A sink.
+    Sink,
 }
 
 impl Status {
@@ -105,6 +118,7 @@ impl Status {
             registries: Mutex::default(),
             routes: Mutex::default(),
             clients: Mutex::default(),
+            silent: Mutex::default(),
             consumed_bytes: Mutex::default(),
             observation: Mutex::default(),
             draining: AtomicBool::new(false),
@@ -151,6 +165,30 @@ impl Status {
     /// The figures of the sources' clients, as far as they have any.
     pub fn clients(&self) -> BTreeMap<String, ClientFigures> {
         lock(&self.clients).clone()
+    }
+
+    /// The brokers of a source answer.
+    pub fn brokers_answered(&self, source: &str) {
+        lock(&self.silent).remove(source);
+    }
+
+    /// The brokers of a source do not answer a question.
+    pub fn brokers_silent(&self, source: &str, error: &str) {
+        let mut silent = lock(&self.silent);
+        let (_, reason) =
+            silent.entry(source.to_owned()).or_insert_with(|| (Instant::now(), String::new()));
+        error.clone_into(reason);
+    }
+
+    /// Whose brokers have not answered for so long, and why.
+    pub fn silent_brokers(&self, least: Duration) -> Vec<String> {
+        let silent = lock(&self.silent);
+        let for_long = silent.iter().filter(|(_, (since, _))| since.elapsed() >= least);
+        let shown = |(source, (since, reason)): (&String, &(Instant, String))| {
+            let seconds = since.elapsed().as_secs();
+            format!("source {source}: the brokers do not answer for {seconds} s: {reason}")
+        };
+        for_long.map(shown).collect()
     }
 
     /// Counts the bytes of keys and payloads that were taken in from a source.
@@ -217,7 +255,7 @@ impl Status {
     pub fn obstacles(&self) -> Vec<String> {
         let sources = self.sources().into_iter().filter_map(|(name, state)| match state {
             SourceState::Starting => Some(format!("source {name} has no assignment yet")),
-            SourceState::Claiming { reason } => Some(format!("source {name}: {reason}")),
+            SourceState::Claiming { reason, .. } => Some(format!("source {name}: {reason}")),
             SourceState::Running { .. } | SourceState::Finished => None,
         });
         let sinks = self.sinks().into_iter().filter_map(|(name, sink)| {

@@ -94,8 +94,8 @@ impl Bottleneck {
         match self {
             Self::None => "Nothing to do.",
             Self::Kafka => {
-                "Look at the brokers' load and at the network to them; if they are idle, spread the \
-                 topic over more partitions."
+                "See whether the brokers are up, and how busy they and the way to them are; if they \
+                 are idle, spread the topic over more partitions."
             }
             Self::Registry => "Bring the schema registry back, or look at the way to it.",
             Self::Decode => {
@@ -152,8 +152,8 @@ pub struct Interval {
     /// Whether more is waiting in Kafka than what comes as it is written, all the time. Of a source whose
     /// end is not known, true.
     pub is_behind: bool,
-    /// A registry that does not answer, and what it is that it does.
-    pub registry: Option<String>,
+    /// Whoever does not answer, and what is known of that.
+    pub silent: Option<(Bottleneck, String)>,
 }
 
 /// What was measured of one sink in one interval.
@@ -200,12 +200,12 @@ const LOCK_NOT_AVAILABLE: &str = "55P03";
 
 /// Judges one interval.
 pub fn judge(interval: &Interval) -> Verdict {
-    if let Some(message) = &interval.registry {
-        return Verdict { bottleneck: Bottleneck::Registry, evidence: message.clone() };
-    }
     let away = interval.sinks.iter().find_map(|sink| Some((sink, sink.outage.as_ref()?)));
     if let Some((sink, (class, message))) = away {
         return judge_outage(sink, class, message);
+    }
+    if let Some((bottleneck, evidence)) = interval.silent.clone() {
+        return Verdict { bottleneck, evidence };
     }
     let Interval { partition, .. } = interval;
     let busiest = interval.sinks.iter().max_by(|a, b| busy(&a.times).total_cmp(&busy(&b.times)));
@@ -328,7 +328,7 @@ mod tests {
     }
 
     fn judged(partition: StageTimes, sink: SinkInterval, is_behind: bool) -> Verdict {
-        judge(&Interval { partition, sinks: vec![sink], is_behind, registry: None })
+        judge(&Interval { partition, sinks: vec![sink], is_behind, silent: None })
     }
 
     #[test]
@@ -372,20 +372,19 @@ mod tests {
         let [lazy, slow] = [("lazy", sink(1.0, 0.0, 0.0)), ("slow", sink(1.0, 0.0, 9.0))];
         let sinks = [lazy, slow].map(|(name, sink)| SinkInterval { name: name.to_owned(), ..sink });
         let partition = partition(1.0, 1.0, 8.0);
-        let interval =
-            Interval { partition, sinks: sinks.to_vec(), is_behind: true, registry: None };
+        let interval = Interval { partition, sinks: sinks.to_vec(), is_behind: true, silent: None };
         let verdict = judge(&interval);
         assert_eq!(verdict.bottleneck, Bottleneck::Commit, "{verdict}");
         assert!(verdict.evidence.contains("writers of slow: 91% busy"), "{verdict}");
     }
 
     #[test]
-    fn a_lock_names_its_holder_and_a_registry_comes_first() {
+    fn a_lock_names_its_holder_and_who_is_silent_is_named() {
         let held = waiting(sink(9.0, 0.0, 1.0), 8, 1);
         let verdict = judged(partition(1.0, 3.0, 6.0), held, true);
         assert!(verdict.evidence.ends_with("held by 4711 (psql)"), "{verdict}");
-        let registry = Some("registry main: away".to_owned());
-        let verdict = judge(&Interval { registry, ..Interval::default() });
+        let silent = Some((Bottleneck::Registry, "registry main: away".to_owned()));
+        let verdict = judge(&Interval { silent, ..Interval::default() });
         assert_eq!(verdict.bottleneck, Bottleneck::Registry);
     }
 }

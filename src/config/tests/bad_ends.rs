@@ -279,6 +279,7 @@ fn properties_that_tidegate_owns_are_refused() {
         ("metadata.broker.list", "use `brokers` instead"),
         ("auto.commit.interval.ms", "use `commit_interval` instead"),
         ("statistics.interval.ms", "remove it"),
+        ("enable.partition.eof", "remove it"),
         ("queued.max.messages.kbytes", "use `memory.budget` instead"),
         ("fetch.message.max.bytes", "use `memory.budget` instead"),
         ("max.partition.fetch.bytes", "use `memory.budget` instead"),
@@ -295,7 +296,6 @@ fn properties_that_tidegate_owns_are_refused() {
 fn properties_that_are_the_users_are_kept() {
     for name in [
         "isolation.level",
-        "enable.partition.eof",
         "check.crcs",
         "partition.assignment.strategy",
         "group.protocol",

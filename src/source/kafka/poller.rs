@@ -112,6 +112,7 @@ impl Poller {
 
     fn start_companions(&mut self) -> Result<(), Error> {
         let watermarks = Watermarks {
+            source: self.name.clone(),
             consumer: Arc::clone(&self.consumer),
             topics: self.routes.iter().flat_map(|r| &r.topics).map(|t| Arc::from(&**t)).collect(),
             status: Arc::clone(&self.context.status),
@@ -233,11 +234,11 @@ impl Poller {
         let (wanted, waiting) = (keys.clone(), Arc::clone(&cancelled));
         let thread =
             self.context.watchdog.spawn(&format!("claim-{}", self.name), move |heart| {
-                let note = |reason: &str| {
+                let note = |party, reason: &str| {
                     heart.beat();
                     if !waiting.load(Relaxed) {
                         let reason = reason.to_owned();
-                        status.set_source(&name, SourceState::Claiming { reason });
+                        status.set_source(&name, SourceState::Claiming { party, reason });
                     }
                 };
                 failpoint!("claim.begun");

@@ -26,6 +26,7 @@ use crate::{
     metrics,
     route::{LaneStart, Route},
     sink::{Checkpoints, Claimant, Claimed, Found, Group, Rank, TopicIds, WriteError},
+    status::Party,
 };
 
 const PAUSE: Duration = Duration::from_millis(300);
@@ -38,6 +39,9 @@ pub(crate) type PartitionKey = (Arc<str>, i32);
 /// The starts of each partition's lanes, in the order of its route's targets. A partition that turned
 /// out to be another member's is not among them.
 pub(super) type Starts = BTreeMap<PartitionKey, Vec<LaneStart>>;
+
+/// Is told who does not answer, and why.
+type Note<'a> = dyn Fn(Party, &str) + 'a;
 
 /// Finds the positions of some partitions, and claims their lanes.
 pub(super) struct Positions {
@@ -74,7 +78,7 @@ impl Positions {
     pub(super) fn find(
         &self,
         partitions: &[PartitionKey],
-        note: &dyn Fn(&str),
+        note: &Note<'_>,
     ) -> Result<Option<Starts>, Error> {
         let mut starts: BTreeMap<PartitionKey, Vec<Option<LaneStart>>> = BTreeMap::new();
         for route in &self.routes {
@@ -111,7 +115,7 @@ impl Positions {
     fn unclaimed(
         &self,
         keys: &[LaneKey],
-        note: &dyn Fn(&str),
+        note: &Note<'_>,
     ) -> Result<Option<Vec<Option<LaneStart>>>, Error> {
         let Some(known) = self.ask(note, || self.known(keys))? else { return Ok(None) };
         let mut starts = Vec::with_capacity(keys.len());
@@ -128,7 +132,7 @@ impl Positions {
         &self,
         checkpoints: &dyn Checkpoints,
         keys: &[LaneKey],
-        note: &dyn Fn(&str),
+        note: &Note<'_>,
     ) -> Result<Option<Vec<Option<LaneStart>>>, Error> {
         let topic_ids = self.topic_ids(keys);
         let claimant = |rank| Claimant { group: &self.group, rank, topic_ids: &topic_ids };
@@ -198,7 +202,7 @@ impl Positions {
         keys: &[LaneKey],
         found: &[Found],
         topic_ids: &TopicIds,
-        note: &dyn Fn(&str),
+        note: &Note<'_>,
     ) -> Result<bool, Error> {
         // A checkpoint with an id is of a cluster that has told it: there is an answer to wait for.
         let lacks_id = |(key, found): (&LaneKey, &Found)| {
@@ -231,7 +235,7 @@ impl Positions {
         claimant: Claimant<'_>,
         keys: &[LaneKey],
         found: &mut [Found],
-        note: &dyn Fn(&str),
+        note: &Note<'_>,
     ) -> Result<bool, Error> {
         if !found.contains(&Found::Missing) {
             return Ok(true);
@@ -253,7 +257,7 @@ impl Positions {
     }
 
     /// Whether the group counts this member. `None` if it was cancelled meanwhile.
-    fn ask_group(&self, keys: &[LaneKey], note: &dyn Fn(&str)) -> Result<Option<bool>, Error> {
+    fn ask_group(&self, keys: &[LaneKey], note: &Note<'_>) -> Result<Option<bool>, Error> {
         let Some(known) = self.ask(note, || self.known(keys))? else { return Ok(None) };
         self.ask(note, || self.is_counted(keys, &known))
     }
@@ -279,18 +283,18 @@ impl Positions {
     /// Asks until there is an answer: an outage is waited out. `None` if cancelled.
     fn ask<T>(
         &self,
-        note: &dyn Fn(&str),
+        note: &Note<'_>,
         mut question: impl FnMut() -> Result<T, Trouble>,
     ) -> Result<Option<T>, Error> {
         let mut warned = false;
         while !self.cancelled.load(Relaxed) {
-            let reason = match question() {
+            let (party, reason) = match question() {
                 Ok(answer) => return Ok(Some(answer)),
                 Err(Trouble::Sink(WriteError::Halt(error))) => return Err(error),
-                Err(Trouble::Sink(WriteError::Outage { message, .. })) => message,
-                Err(Trouble::Kafka(error)) => error.to_string(),
+                Err(Trouble::Sink(WriteError::Outage { message, .. })) => (Party::Sink, message),
+                Err(Trouble::Kafka(error)) => (Party::Brokers, error.to_string()),
             };
-            note(&reason);
+            note(party, &reason);
             if !warned {
                 tracing::warn!("cannot find the positions yet, still trying: {reason}");
                 warned = true;
@@ -310,7 +314,7 @@ impl Positions {
         &self,
         key: &LaneKey,
         known: &Known,
-        note: &dyn Fn(&str),
+        note: &Note<'_>,
     ) -> Result<Option<i64>, Error> {
         if let Some(committed) = known.committed {
             check(key, committed, known, "the group's committed offset")?;

@@ -38,6 +38,7 @@ const ID_ROUNDS: u32 = 5;
 const LOW_ROUNDS: u32 = 5;
 
 pub(super) struct Watermarks {
+    pub(super) source: String,
     pub(super) consumer: Arc<BaseConsumer<Client>>,
     pub(super) topics: Vec<Arc<str>>,
     pub(super) status: Arc<Status>,
@@ -57,8 +58,9 @@ impl Watermarks {
                 self.compare_ids(&mut ids);
                 heart.beat();
             }
-            if let Err(error) = self.ask(Offset::End, Lane::set_high_watermark) {
-                tracing::debug!("the ends of the partitions are not known: {error}");
+            match self.ask(Offset::End, Lane::set_high_watermark) {
+                Ok(()) => self.status.brokers_answered(&self.source),
+                Err(error) => self.status.brokers_silent(&self.source, &error.to_string()),
             }
             heart.beat();
             if round.is_multiple_of(LOW_ROUNDS)
