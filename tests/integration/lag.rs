@@ -1,6 +1,6 @@
 //! The lag is what is in Kafka and not in the table: never more, never less.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde_json::Value;
 
@@ -111,4 +111,46 @@ fn the_lag_grows_while_the_sink_is_away_and_retention_is_told() {
     });
     let exit = tidegate.stop();
     assert!(exit.took < Duration::from_secs(10));
+}
+
+#[test]
+fn client_pool_and_process_tell_their_figures() {
+    let world = World::new("lag-figures", 1);
+    let mut tidegate = world.run_orders(&[]);
+    let orders: Vec<Message> = (0..10).map(order).collect();
+    let bytes: usize = orders.iter().flat_map(|order| &order.value).map(Vec::len).sum();
+    produce(&world, &orders);
+    world.await_more_orders_than(9);
+    eventually("the client's figures", || {
+        match tidegate.metric("tidegate_client_requests_total") {
+            0.0 => Err("none".to_owned()),
+            _ => Ok(()),
+        }
+    });
+    assert!(tidegate.metric("tidegate_client_round_trip_seconds") > 0.0);
+    assert_eq!(tidegate.metric("tidegate_client_queue_messages"), 0.0);
+    assert_eq!(tidegate.metric("tidegate_bytes_consumed_total"), bytes as f64);
+    assert!(tidegate.metric("tidegate_bytes_written_total") > 100.0);
+    // Two writers and four for what is beside.
+    assert_eq!(tidegate.metric_with("tidegate_pool_connections", "state=\"max\""), 6.0);
+    assert!(tidegate.metric_with("tidegate_pool_connections", "state=\"in_use\"") >= 1.0);
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs_f64();
+    for timestamp in ["tidegate_partition_progress_timestamp_seconds", "process_start_time_seconds"]
+    {
+        let age = now - tidegate.metric(timestamp);
+        assert!((-5.0..120.0).contains(&age), "{timestamp}: {age}");
+    }
+    for figure in ["process_cpu_seconds_total", "process_open_fds", "process_threads"] {
+        assert!(tidegate.metric(figure) > 0.0, "{figure}");
+    }
+    let resident = tidegate.metric("process_resident_memory_bytes") / f64::from(1 << 20);
+    assert!((resident - tidegate.rss_mib() as f64).abs() < 50.0, "{resident} MiB");
+    let status = tidegate.status();
+    assert_eq!(status["state"], "running");
+    assert_eq!(status["version"], env!("CARGO_PKG_VERSION"));
+    let target = &status["routes"][0]["targets"][0];
+    assert_eq!((&target["sink"], &target["lag_records"]), (&"serving".into(), &0.into()));
+    assert_eq!(status["stages"]["partition"]["threads"], 1);
+    assert_eq!(status["stages"]["writers"][0]["threads"], 2);
+    tidegate.stop();
 }

@@ -10,7 +10,10 @@ use crate::support::{
 };
 
 /// More than what any of the causes lets through, and less than what comes through without one.
-const RATE: f64 = 3_000.0;
+const RATE: f64 = 1_000.0;
+/// More than what comes through where each COMMIT takes a tenth of a second, which is the most that
+/// Postgres can be told to wait.
+const HIGH_RATE: f64 = 4_000.0;
 const SEED: u64 = 88;
 const PARTITIONS: i32 = 3;
 
@@ -115,7 +118,7 @@ fn what_holds_the_records_back_is_named() {
     assert_one_is_named(&mut bench.tidegate, "none");
 
     for broker in kafka.brokers() {
-        kafka.proxy(broker.id() as usize).throttle(150_000);
+        kafka.proxy(broker.id() as usize).throttle(30_000);
     }
     bench.expect("kafka");
     assert_one_is_named(&mut bench.tidegate, "kafka");
@@ -124,22 +127,22 @@ fn what_holds_the_records_back_is_named() {
     }
 
     // Each round trip takes its time, and one writer has one on its way.
-    bench.postgres.delay(Duration::from_millis(40));
+    bench.postgres.delay(Duration::from_millis(100));
     bench.expect("writers");
     assert_one_is_named(&mut bench.tidegate, "writers");
     bench.postgres.pass().unwrap();
 
-    bench.postgres.throttle(40_000);
+    bench.postgres.throttle(30_000);
     bench.expect("network");
     assert_one_is_named(&mut bench.tidegate, "network");
     bench.postgres.pass().unwrap();
 
-    bench.slow_down("orders", "INSERT", 0.001);
+    bench.slow_down("orders", "INSERT", 0.003);
     bench.expect("copy");
     assert_one_is_named(&mut bench.tidegate, "copy");
     bench.speed_up("orders");
 
-    bench.slow_down("tidegate.checkpoints", "UPDATE", 0.15);
+    bench.slow_down("tidegate.checkpoints", "UPDATE", 0.3);
     bench.expect("checkpoint");
     assert_one_is_named(&mut bench.tidegate, "checkpoint");
     bench.speed_up("tidegate.checkpoints");
@@ -149,8 +152,10 @@ fn what_holds_the_records_back_is_named() {
                 ALTER ROLE CURRENT_USER IN DATABASE verdicts SET commit_siblings = 0";
     bench.execute(slow);
     bench.renew_sessions();
+    let more = start_load(&bench.world, orders_profile(SEED), HIGH_RATE);
     bench.expect("commit");
     assert_one_is_named(&mut bench.tidegate, "commit");
+    drop(more);
     bench.execute("ALTER ROLE CURRENT_USER IN DATABASE verdicts RESET ALL");
     bench.renew_sessions();
 
