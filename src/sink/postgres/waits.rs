@@ -14,7 +14,7 @@ use crate::{status::SinkStatus, verdict::Waits};
 const LOOKS: u32 = 10;
 /// so far apart: a transaction takes some hundredths of a second.
 const PAUSE: Duration = Duration::from_millis(100);
-const LOOK_MAX: Duration = Duration::from_secs(5);
+const LOOK_MAX: Duration = Duration::from_secs(10);
 
 /// Connections of tidegate's in this database, also those of other instances: they write the same tables.
 const WAITS_SQL: &str = "\
