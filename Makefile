@@ -25,7 +25,7 @@ export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
 BIN := target/release
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo up down test torture spark fuzz lint mutants bench bench-drain bench-latency bench-scale bench-serving bench-peers
+.PHONY: help setup build demo up down test torture spark fuzz lint mutants screenshot bench bench-drain bench-latency bench-scale bench-serving bench-peers
 
 help: ## List these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -78,6 +78,11 @@ lint: ## Check the formatting, and clippy
 
 mutants: build ## Take out one guard of the delivery at a time, and show that the tests notice
 	@scripts/mutants.sh
+
+# With the typeface Inter, if it is there (Debian: fonts-inter).
+screenshot: build ## Make the picture of the status page in the README anew
+	cargo test --release --test integration page::the_page_shows
+	mkdir -p docs/images && cp target/screenshots/desk-light.png docs/images/status-page.png
 
 bench: ## Measure the codec, record by record, and the thread of a partition
 	cargo bench --workspace --bench codec --bench thread

@@ -34,6 +34,15 @@ has_prometheus() {
     [ -d "$prometheus" ] || { has prometheus && has promtool; }
 }
 
+# The names under which tests/integration/support/browser.rs looks for it.
+has_browser() {
+    local name
+    for name in chromium chromium-browser google-chrome-stable google-chrome; do
+        if has "$name"; then return; fi
+    done
+    return 1
+}
+
 missing_packages() {
     local tool
     for tool in gcc g++ make cmake pkg-config perl curl; do
@@ -43,6 +52,8 @@ missing_packages() {
     has setpriv && has ipcrm || echo util-linux
     has find || echo findutils
     has valgrind || echo valgrind
+    # Ubuntu has it as a snap only, which does not work everywhere.
+    has_browser || grep -qx 'ID=ubuntu' /etc/os-release || echo chromium
     has_java || echo openjdk-17-jre-headless
     { [ -d "$jars" ] && [ -d "$debezium" ] && [ -d "$registry" ]; } || has mvn || echo maven
     has_postgres || echo postgresql
@@ -213,6 +224,7 @@ mapfile -t missing < <(missing_packages)
 if [ "${#missing[@]}" -gt 0 ]; then
     install_packages "${missing[@]}"
 fi
+has_browser || say "install Google Chrome: without a browser the test of the status page fails"
 install_rust
 download_kafka
 download_debezium

@@ -1,4 +1,4 @@
-//! The admin server: /metrics, /livez, /readyz, /status.
+//! The admin server: the status page, /metrics, /livez, /readyz, /status.
 
 use std::{net::SocketAddr, sync::Arc};
 
@@ -6,14 +6,14 @@ use axum::{
     Json, Router,
     extract::State,
     http::{StatusCode, header::CONTENT_TYPE},
-    response::IntoResponse,
+    response::{IntoResponse, Response},
     routing::get,
 };
 use metrics_exporter_prometheus::PrometheusHandle;
 use serde_json::Value;
 use tokio::{net::TcpListener, runtime::Handle};
 
-use crate::{error::Error, metrics, report::report, status::Status};
+use crate::{error::Error, metrics, page, report::report, snapshot::Snapshot, status::Status};
 
 #[derive(Clone)]
 struct Admin {
@@ -47,7 +47,13 @@ pub fn serve(
             upkeep.run_upkeep();
         }
     });
+    let asset =
+        |kind: &'static str, text: &'static str| get(move || async move { as_page(kind, text) });
     let router = Router::new()
+        .route("/", get(show_page))
+        .route("/page.css", asset("text/css", page::STYLE))
+        .route("/page.js", asset("text/javascript", page::SCRIPT))
+        .route("/icon.svg", asset("image/svg+xml", page::ICON))
         .route("/metrics", get(show_metrics))
         .route("/livez", get(|| async { "ok\n" }))
         .route("/readyz", get(show_ready))
@@ -59,6 +65,22 @@ pub fn serve(
         }
     });
     Ok(address)
+}
+
+async fn show_page(State(admin): State<Admin>) -> Response {
+    match serde_json::from_value::<Snapshot>(report(&admin.status)) {
+        Ok(seen) => as_page("text/html", page::document(&seen)),
+        Err(error) => (
+            StatusCode::INTERNAL_SERVER_ERROR,
+            format!("/status is not as it should be: {error}\n"),
+        )
+            .into_response(),
+    }
+}
+
+fn as_page(kind: &'static str, text: impl IntoResponse) -> Response {
+    let kind = [(CONTENT_TYPE, format!("{kind}; charset=utf-8"))];
+    (page::HEADERS, kind, text).into_response()
 }
 
 async fn show_metrics(State(admin): State<Admin>) -> impl IntoResponse {

@@ -16,6 +16,7 @@ mod replay;
 mod rollup;
 mod run;
 mod telemetry;
+mod top;
 mod trace;
 
 use std::{
@@ -69,6 +70,8 @@ enum Command {
     Rollup(rollup::RollupArgs),
     /// Show how far each partition is behind, from Kafka and the databases alone: no tidegate need run.
     Lag(lag::LagArgs),
+    /// Look at a running tidegate: what is slow, since when, and what to do about it.
+    Top(top::TopArgs),
     /// Ask a running tidegate whether it is ready: for containers and supervisors.
     Healthcheck(healthcheck::HealthcheckArgs),
     /// Print what makes a shell complete the commands and options.
@@ -121,6 +124,7 @@ pub fn run() -> Result<(), Error> {
         Command::Trace(arguments) => trace::run(&arguments),
         Command::Rollup(arguments) => rollup::run(&arguments),
         Command::Lag(arguments) => lag::run(&arguments),
+        Command::Top(arguments) => top::run(&arguments),
         Command::Healthcheck(arguments) => healthcheck::run(&arguments),
         Command::Completions(arguments) => documents::complete(&arguments),
         Command::Man(arguments) => documents::man(&arguments),

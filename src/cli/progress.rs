@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use crate::figure;
+
 const INTERVAL: Duration = Duration::from_secs(5);
 
 /// Tells it now and then.
@@ -35,7 +37,8 @@ impl Progress {
         (self.told, self.records) = (now, records);
         let elapsed = now.saturating_duration_since(self.started);
         let left = left(elapsed, done.saturating_sub(before), all.saturating_sub(done));
-        let left = left.map_or_else(|| "-".to_owned(), |left| spoken(left.as_secs()));
+        let left =
+            left.map_or_else(|| "-".to_owned(), |left| figure::duration(left.as_secs() as f64));
         let percent = 100.0 * done as f64 / all.max(1) as f64;
         Some(format!("{percent:.1} %, {records} records, {rate:.0} a second, {left} left"))
     }
@@ -45,15 +48,6 @@ impl Progress {
 fn left(elapsed: Duration, done: u64, rest: u64) -> Option<Duration> {
     let seconds = elapsed.as_secs_f64() * rest as f64 / done as f64;
     (done > 0).then(|| Duration::try_from_secs_f64(seconds).ok()).flatten()
-}
-
-/// A time as people say it.
-fn spoken(seconds: u64) -> String {
-    match (seconds / 3600, seconds / 60 % 60, seconds % 60) {
-        (0, 0, seconds) => format!("{seconds} s"),
-        (0, minutes, seconds) => format!("{minutes} min {seconds} s"),
-        (hours, minutes, _) => format!("{hours} h {minutes} min"),
-    }
 }
 
 #[cfg(test)]
@@ -73,6 +67,5 @@ mod tests {
         assert_eq!(progress.tell(at(11), (76, 100), 1100), None);
         let line = Progress::new(start).tell(at(5), (0, 0), 0).unwrap();
         assert_eq!(line, "0.0 %, 0 records, 0 a second, - left");
-        assert_eq!([59, 61, 3725].map(spoken), ["59 s", "1 min 1 s", "1 h 2 min"]);
     }
 }

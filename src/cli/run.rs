@@ -19,7 +19,7 @@ pub(super) fn run(arguments: &ConfigArgs) -> Result<(), Error> {
     // Before anything tells the outside that it runs: what it is sent from then on is an order.
     listen_to_signals(engine.runtime(), engine.shutdown())?;
     let address = admin::serve(listen, engine.status(), recorder, engine.runtime())?;
-    tracing::info!("admin server on http://{address} (/metrics /status /readyz /livez)");
+    tracing::info!("admin server on http://{address} (/ /status /metrics /readyz /livez)");
     engine.run()?;
     tracing::info!("ended; everything that was read is durable or will be read again");
     Ok(())

@@ -1,6 +1,7 @@
 //! What the tests stand on.
 
 mod acls;
+mod browser;
 mod chance;
 mod members;
 mod orders;
@@ -12,6 +13,7 @@ mod wait;
 mod world;
 
 pub(crate) use acls::{Acl, allow};
+pub(crate) use browser::{Browser, Tab};
 pub(crate) use chance::Chance;
 pub(crate) use members::{await_owned, await_settled};
 pub(crate) use orders::{RunningLoad, load, orders_profile, start_load};
