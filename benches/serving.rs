@@ -28,8 +28,8 @@ const QUERIES: usize = 5;
 const TURN: Duration = Duration::from_millis(10);
 
 const PLAIN: &str = "SELECT date_trunc('day', created_at, 'UTC') AS bucket, status, count(*) AS orders, \
-    sum(amount) AS revenue FROM history WHERE status <> 'removed' GROUP BY 1, 2";
-const VIEW: &str = "SELECT bucket, status, orders, revenue FROM history_summary";
+    sum(amount) AS revenue FROM public.history WHERE status <> 'removed' GROUP BY 1, 2";
+const VIEW: &str = "SELECT bucket, status, orders, revenue FROM public.history_summary";
 
 fn main() -> ExitCode {
     end("serving", run())
@@ -239,21 +239,21 @@ impl Queries {
     fn measure(servers: &Servers, rows: u64) -> Result<Self> {
         let client = &servers.client;
         client.execute(
-            "CREATE TABLE history (id bigint, created_at timestamptz, status text, amount numeric(12,2))",
+            "CREATE TABLE public.history (id bigint, created_at timestamptz, status text, amount numeric(12,2))",
         )?;
         // Some at a time: a question has five minutes.
         let step = 2_000_000;
         for first in (0..rows).step_by(step) {
             let last = (first + step as u64).min(rows) - 1;
             client.execute(&format!(
-                "INSERT INTO history SELECT n, timestamptz '2025-01-01 00:00+00' \
+                "INSERT INTO public.history SELECT n, timestamptz '2025-01-01 00:00+00' \
                  + n * (interval '{DAYS} days' / {rows}), \
                  (ARRAY['new', 'paid', 'packed', 'shipped', 'removed'])[1 + n % 5], n % 10000 / 100.0 \
                  FROM generate_series({first}, {last}) n"
             ))?;
         }
-        client.execute("CREATE INDEX ON history (created_at)")?;
-        client.execute("VACUUM ANALYZE history")?;
+        client.execute("CREATE INDEX ON public.history (created_at)")?;
+        client.execute("VACUUM ANALYZE public.history")?;
         command(servers, "history", &["rollup", "create", "history"])?;
         // All but the last day is finished.
         let end =
@@ -265,7 +265,7 @@ impl Queries {
         let mut view = Vec::new();
         for touched in [0, 1, 5] {
             client.execute(&format!(
-                "UPDATE history SET amount = amount + 1 FROM (SELECT timestamptz \
+                "UPDATE public.history SET amount = amount + 1 FROM (SELECT timestamptz \
                  '2025-01-01 00:00+00' + n * interval '24 hours' AS day FROM generate_series(1, {touched}) n) d \
                  WHERE created_at >= day AND created_at < day + interval '1 hour'"
             ))?;

@@ -34,7 +34,7 @@ const DETAILS_GONE_SQL: &str = "\
 /// The statements that make a rollup, in order.
 pub(crate) fn plan(rollup: &Rollup) -> Vec<String> {
     let parts = Parts::new(rollup);
-    let mut statements = vec![TRIGGER_FUNCTIONS.to_owned()];
+    let mut statements = vec![TRIGGER_FUNCTIONS.trim_end().to_owned()];
     statements.extend(parts.batch_table());
     statements.push(parts.view());
     statements.push(parts.entry());
