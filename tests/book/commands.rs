@@ -1,6 +1,6 @@
 //! Every command of the documentation, run.
 
-use std::{env, fmt::Write as _};
+use std::{env, fmt::Write as _, time::Instant};
 
 use crate::{
     pages::{Block, Page, pages},
@@ -45,24 +45,31 @@ trap 'interrupt || true; kill $watcher' EXIT
 any_letter() {
     psql "$DATABASE_URL" -AtF ' ' -c 'SELECT topic, partition, "offset" FROM tidegate.dead_letters LIMIT 1'
 }
-fill() {
+running() {
+    tidegate run >running.log 2>&1 &
+    terminals+=($!)
     loadgen --brokers $KAFKA_BROKERS --count 1000 --poison 0.05 --quiet
-    tidegate run --set admin.listen=127.0.0.1:0 >fill.log 2>&1 &
     wait_until 'any_letter | grep orders'
-    kill -INT $!
-    wait $!
 }
+fill() { running; interrupt; }
 step 'make up'
 make up >/dev/null
 set -a; . .stack/env; set +a
 cp examples/orders.toml tidegate.toml
 "#;
 
-/// The shell's script of a page; `None` if there is nothing to run in it.
-fn script(page: &Page, ports: &[u16; 2]) -> Option<String> {
+/// The runbooks are read while tidegate runs, and run in one shell.
+const RUNBOOKS: &str = "docs/runbooks";
+
+/// The shell's script of pages; `None` if there is nothing to run in them.
+fn script(name: &str, pages: &[Page], ports: &[u16; 2]) -> Option<String> {
     let mut script = PRELUDE.to_owned();
+    if name == RUNBOOKS {
+        script.push_str("running\n");
+    }
     let mut is_empty = true;
-    for block in page.blocks() {
+    let blocks = pages.iter().flat_map(|page| page.blocks().into_iter().map(move |b| (page, b)));
+    for (page, block) in blocks {
         let Block { line, language, mark, text } = &block;
         let page = page.path.display();
         let [first, second] = ports.map(|port| port.to_string());
@@ -93,21 +100,34 @@ fn script(page: &Page, ports: &[u16; 2]) -> Option<String> {
     (!is_empty).then_some(script)
 }
 
+/// The pages that share a shell, and its name.
+fn shells() -> Vec<(String, Vec<Page>)> {
+    let mut shells: Vec<(String, Vec<Page>)> = Vec::new();
+    for page in pages() {
+        let path = page.path.to_str().unwrap();
+        let name = if path.starts_with(RUNBOOKS) { RUNBOOKS } else { path }.to_owned();
+        match shells.last_mut().filter(|(last, _)| *last == name) {
+            Some((_, pages)) => pages.push(page),
+            None => shells.push((name, vec![page])),
+        }
+    }
+    shells
+}
+
 /// `PAGE=start` runs one page alone.
 #[test]
 fn every_command_works() {
     let wanted = env::var("PAGE").unwrap_or_default();
     let place = Place::new();
     let mut count = 0;
-    for page in pages() {
-        let path = page.path.to_str().unwrap();
-        let script = script(&page, &place.ports).filter(|_| path.contains(&wanted));
+    for (name, pages) in shells() {
+        let script = script(&name, &pages, &place.ports).filter(|_| name.contains(&wanted));
         let Some(script) = script else { continue };
-        let since = std::time::Instant::now();
-        if let Err(told) = place.run(&format!("{}.sh", path.replace('/', "-")), &script) {
-            panic!("{path}: {told}");
+        let since = Instant::now();
+        if let Err(told) = place.run(&format!("{}.sh", name.replace('/', "-")), &script) {
+            panic!("{name}: {told}");
         }
-        println!("{path}: {:.1} s", since.elapsed().as_secs_f64());
+        println!("{name}: {:.1} s", since.elapsed().as_secs_f64());
         count += 1;
     }
     assert!(count > 0, "no page is like PAGE={wanted}");

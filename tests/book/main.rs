@@ -7,8 +7,8 @@
 //! - `sh` must succeed; `sh background` is a terminal of its own, which gets Ctrl-C at the end of the page;
 //!   `sh no-run=REASON` is not run, see [`commands::REASONS`];
 //! - `sql` runs in a transaction that is rolled back;
-//! - `<!-- sh: COMMAND -->` prepares what a reader has anyway (`fill`: some orders, and dead letters among
-//!   them, in the table), and `<!-- wait: COMMAND -->` waits until
+//! - `<!-- sh: COMMAND -->` prepares what a reader has anyway (`running`: a tidegate that runs, with some
+//!   orders in the table and some dead letters; `fill`: the same, and it has ended), and `<!-- wait: COMMAND -->` waits until
 //!   it succeeds, as a reader would look again.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
