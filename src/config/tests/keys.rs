@@ -3,7 +3,10 @@
 use std::{env, fs, path::Path};
 
 use super::{
-    super::keys::{Key, REQUIRED, SECTIONS, Section},
+    super::{
+        keys::{Key, REQUIRED, SECTIONS, Section},
+        source::OWNED,
+    },
     environment,
 };
 use crate::config::{Config, error::Problem};
@@ -136,30 +139,34 @@ fn between<'a>(page: &'a str, begin: &str, end: &str) -> Option<&'a str> {
     rest.split_once(end).map(|(text, _)| text)
 }
 
+/// Compares what stands behind a comment on some page with what the code says, or renews it.
+fn check_page(name: &str, made: &str) {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs");
+    let (begin, end) = (format!("<!-- {name}: make docs -->\n"), format!("<!-- end of {name} -->"));
+    let pages = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path());
+    let mut with_it = pages.filter_map(|path| {
+        let page = fs::read_to_string(&path).ok()?;
+        page.contains(&begin).then_some((path, page))
+    });
+    let (path, page) = with_it.next().unwrap_or_else(|| panic!("no page has `{begin}`"));
+    let written = between(&page, &begin, &end).unwrap();
+    if env::var_os("RENEW_DOCS").is_some() {
+        let (old, new) = (format!("{begin}{written}"), format!("{begin}{made}"));
+        fs::write(&path, page.replacen(&old, &new, 1)).unwrap();
+    } else {
+        let page = path.display();
+        assert_eq!(written, made, "{page} is not what the code says; `make docs` renews it");
+    }
+}
+
 #[test]
 fn the_documentation_has_every_key_as_it_is() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs");
-    let renews = env::var_os("RENEW_DOCS").is_some();
     for section in &SECTIONS {
-        let name = if section.path.is_empty() { "the rest" } else { section.path };
-        let (begin, end) =
-            (format!("<!-- keys of {name}: make docs -->\n"), "<!-- end of keys -->");
-        let pages = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path());
-        let mut with_it = pages.filter_map(|path| {
-            let page = fs::read_to_string(&path).ok()?;
-            page.contains(&begin).then_some((path, page))
-        });
-        let (path, page) = with_it.next().unwrap_or_else(|| panic!("no page has `{begin}`"));
-        let made = table(section);
-        let written = between(&page, &begin, end).unwrap();
-        if renews && written != made {
-            let (old, new) = (format!("{begin}{written}"), format!("{begin}{made}"));
-            fs::write(&path, page.replacen(&old, &new, 1)).unwrap();
-        } else {
-            let page = path.display();
-            assert_eq!(written, made, "{page} is not what the code says; `make docs` renews it");
-        }
+        let path = if section.path.is_empty() { "the rest" } else { section.path };
+        check_page(&format!("keys of {path}"), &table(section));
     }
+    let owned: Vec<String> = OWNED.iter().map(|(name, ..)| format!("`{name}`")).collect();
+    check_page("owned properties", &format!("\n{}.\n\n", owned.join(", ")));
 }
 
 #[test]
