@@ -42,10 +42,12 @@ missing_packages() {
     [ -e /etc/ssl/certs/ca-certificates.crt ] || echo ca-certificates
     has setpriv && has ipcrm || echo util-linux
     has find || echo findutils
+    has pkill || echo procps
     has valgrind || echo valgrind
     has_java || echo openjdk-17-jre-headless
     { [ -d "$jars" ] && [ -d "$debezium" ] && [ -d "$registry" ]; } || has mvn || echo maven
     has_postgres || echo postgresql
+    has psql || echo postgresql-client
 }
 
 # Makes `root` what has to stand before apt-get, and has it know what there is.
