@@ -25,7 +25,7 @@ export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
 BIN := target/release
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo up down test torture spark fuzz lint mutants screenshot bench bench-drain bench-latency bench-scale bench-serving bench-peers
+.PHONY: help setup build demo up down docs test torture spark fuzz lint mutants screenshot bench bench-drain bench-latency bench-scale bench-serving bench-peers
 
 help: ## List these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -41,8 +41,8 @@ demo: build ## Move ROWS orders from a private Kafka into a private Postgres, an
 	@$(BIN)/demo --rows $(ROWS)
 
 up: build ## Start Kafka and Postgres to play with
-	@$(BIN)/stack up --detach
-	@$(BIN)/stack create-topic orders --partitions 6
+	@if ! $(BIN)/stack status >/dev/null 2>&1; then \
+		$(BIN)/stack up --detach && $(BIN)/stack create-topic orders --partitions 6; fi
 	@echo
 	@echo 'Kafka and Postgres are up. Next:'
 	@echo
@@ -54,6 +54,9 @@ up: build ## Start Kafka and Postgres to play with
 
 down: ## Stop them and delete their data
 	@$(BIN)/stack down
+
+docs: setup ## Renew what docs/ has from the code: the tables of the configuration's keys
+	RENEW_DOCS=1 cargo test --release --lib config::tests::keys
 
 test: build lint ## Check the style and run every test, against real Kafka and Postgres
 	@scripts/mutants.sh --check

@@ -51,12 +51,14 @@ missing_packages() {
     [ -e /etc/ssl/certs/ca-certificates.crt ] || echo ca-certificates
     has setpriv && has ipcrm || echo util-linux
     has find || echo findutils
+    has pkill || echo procps
     has valgrind || echo valgrind
     # Ubuntu has it as a snap only, which does not work everywhere.
     has_browser || grep -qx 'ID=ubuntu' /etc/os-release || echo chromium
     has_java || echo openjdk-17-jre-headless
     { [ -d "$jars" ] && [ -d "$debezium" ] && [ -d "$registry" ]; } || has mvn || echo maven
     has_postgres || echo postgresql
+    has psql || echo postgresql-client
 }
 
 # Makes `root` what has to stand before apt-get, and has it know what there is.

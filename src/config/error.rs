@@ -105,6 +105,6 @@ pub(super) fn suggestion(written: &str, noun: &str, names: &[&str]) -> String {
 }
 
 /// `` `a`, `b`, `c` ``
-pub(super) fn quoted_list(names: &[&str]) -> String {
+pub(super) fn quoted_list(names: &[impl fmt::Display]) -> String {
     names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
 }

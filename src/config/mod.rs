@@ -11,6 +11,7 @@ mod feed;
 mod fold;
 mod format;
 mod growth;
+mod keys;
 mod node;
 mod overrides;
 mod partitions;

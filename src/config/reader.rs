@@ -12,6 +12,7 @@ use std::{
 
 use super::{
     error::{Origin, Problem, nearest, quoted_list, suggestion},
+    keys,
     node::{Entries, Node, Value},
     quantity::{duration_text, parse_duration, parse_size, size_text},
     secret::Secret,
@@ -74,6 +75,8 @@ impl<'a> Table<'a> {
 
     /// The entry of a key that may be absent.
     pub(super) fn take(&mut self, key: &'static str) -> Option<Entry<'a>> {
+        #[cfg(test)]
+        assert!(keys::is_listed(&self.path_of(key)), "{} is not in keys.rs", self.path_of(key));
         self.keys.push(key);
         let node = self.entries.get(key)?;
         Some(Entry { path: self.path_of(key), node, findings: self.findings })
@@ -136,8 +139,13 @@ impl<'a> Table<'a> {
             if self.keys.contains(&key) {
                 continue;
             }
-            entry.fail(format!("unknown key{}", suggestion(key, "key", &self.keys)));
             let meant = nearest(key, &self.keys);
+            let homes = keys::homes(key, &self.path);
+            let hint = match meant {
+                None if !homes.is_empty() => format!("; it belongs to {}", quoted_list(&homes)),
+                _ => suggestion(key, "key", &self.keys),
+            };
+            entry.fail(format!("unknown key{hint}"));
             self.missing.retain(|(missing, _)| Some(*missing) != meant);
         }
         for (key, expected) in &self.missing {
@@ -296,7 +304,7 @@ impl<'a> Entry<'a> {
             return Some(value);
         }
         let (least, most) = (duration_text(*range.start()), duration_text(*range.end()));
-        let unit = "a number with a unit (ms, s, m, h)";
+        let unit = "a number with a unit (ms, s, m, h, d)";
         match &self.node.value {
             Value::Integer(integer) => {
                 self.expected(&format!("{unit} such as \"{integer}ms\" or \"{integer}s\""));

@@ -162,7 +162,7 @@ const MEMORY: &str = "tidegate shares out its memory itself";
 const STATISTICS: &str = "tidegate's own metrics and lag depend on it";
 
 /// The properties that tidegate sets itself: why, and which key of ours to use instead.
-const OWNED: [(&str, &str, Option<&str>); 14] = [
+pub(super) const OWNED: [(&str, &str, Option<&str>); 14] = [
     ("bootstrap.servers", "it has a key of its own", Some("brokers")),
     ("metadata.broker.list", "it has a key of its own", Some("brokers")),
     ("group.id", "it has a key of its own", Some("group")),

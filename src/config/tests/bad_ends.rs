@@ -88,13 +88,13 @@ fn what_is_wrong_with_a_source_is_named() {
             r#"commit_interval = "1s""#,
             "commit_interval = 1",
             "tidegate.toml:6: sources.shop.commit_interval: expected a number with a unit \
-             (ms, s, m, h) such as \"1ms\" or \"1s\", found the integer 1",
+             (ms, s, m, h, d) such as \"1ms\" or \"1s\", found the integer 1",
         ),
         (
             r#"commit_interval = "1s""#,
             r#"commit_interval = "1 fortnight""#,
             "tidegate.toml:6: sources.shop.commit_interval: expected a number with a unit \
-             (ms, s, m, h), from 10ms to 1h, found `1 fortnight`",
+             (ms, s, m, h, d), from 10ms to 1h, found `1 fortnight`",
         ),
         (
             r#"commit_interval = "1s""#,

@@ -3,6 +3,7 @@ mod bad_routes;
 mod bad_settings;
 mod formats;
 mod growth;
+mod keys;
 mod partitions;
 mod precedence;
 mod quantities;
