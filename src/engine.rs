@@ -354,9 +354,7 @@ impl Engine {
             }
             observer.tick();
             state_line.tick();
-            for (incident, times) in incidents::repeats() {
-                tracing::warn!(target: incidents::REPEATED, "{}", incident.repeated(times));
-            }
+            incidents::write_repeats();
             self.check_threads();
         }
     }

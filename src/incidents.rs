@@ -32,14 +32,6 @@ pub struct Incident {
     unwritten: u64,
 }
 
-impl Incident {
-    /// The line for the log that tells of `times` repeats.
-    pub fn repeated(&self, times: u64) -> String {
-        let Self { place, message, .. } = self;
-        format!("{place}: {message} ({times} times more in {} s)", QUIET.as_secs())
-    }
-}
-
 /// Those of one process, the newest first.
 #[derive(Debug, Default)]
 struct Incidents(VecDeque<Incident>);
@@ -56,9 +48,12 @@ pub fn recent() -> Vec<Incident> {
     lock(|incidents| incidents.0.iter().cloned().collect())
 }
 
-/// What was told more often than it was written, and its time of quiet is over: once, with the number.
-pub fn repeats() -> Vec<(Incident, u64)> {
-    lock(|incidents| incidents.repeats(Instant::now()))
+/// Writes what was told more often than it was written, where its time of quiet is over.
+pub fn write_repeats() {
+    for (Incident { place, message, .. }, times) in lock(|all| all.repeats(Instant::now())) {
+        let seconds = QUIET.as_secs();
+        tracing::warn!(target: REPEATED, "{place}: {message} ({times} times more in {seconds} s)");
+    }
 }
 
 fn lock<T>(with: impl FnOnce(&mut Incidents) -> T) -> T {
@@ -92,6 +87,7 @@ impl Incidents {
         is_due
     }
 
+    /// Each once, with the number.
     fn repeats(&mut self, now: Instant) -> Vec<(Incident, u64)> {
         let is_due = |incident: &&mut Incident| {
             incident.unwritten > 0 && now.duration_since(incident.written) >= QUIET

@@ -5,10 +5,11 @@ use std::{collections::BTreeMap, time::Instant};
 
 use crate::{
     lag::{LagState, Outlook},
-    lane::LaneKey,
+    lane::{Lane, LaneKey, Loss, Standing},
     latency::LatencyCounts,
     sink::Connections,
     stage::StageTimes,
+    status::Status,
     verdict::Verdict,
 };
 
@@ -78,5 +79,30 @@ impl LaneView {
     /// What the lag does.
     pub fn state(&self) -> LagState {
         self.outlook.state
+    }
+}
+
+/// A lane where it stands now, beside what was seen of it.
+pub(crate) struct LaneReport {
+    pub(crate) key: LaneKey,
+    pub(crate) standing: Standing,
+    pub(crate) view: LaneView,
+    pub(crate) loss: Option<Loss>,
+}
+
+impl LaneReport {
+    /// All lanes of now, by name. One snapshot of each: its counts balance in it.
+    pub(crate) fn all(status: &Status, seen: &Observation) -> Vec<Self> {
+        status.lanes().iter().map(|lane| Self::new(lane, seen)).collect()
+    }
+
+    fn new(lane: &Lane, seen: &Observation) -> Self {
+        let view = seen.lanes.get(&lane.key).copied().unwrap_or_default();
+        Self { key: lane.key.clone(), standing: lane.standing(), view, loss: lane.loss() }
+    }
+
+    /// The age was seen up to a second ago; a lag that is gone is gone.
+    pub(crate) fn lag_seconds(&self) -> Option<f64> {
+        if self.standing.lag() == Some(0) { Some(0.0) } else { self.view.lag_seconds }
     }
 }

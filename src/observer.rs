@@ -268,3 +268,65 @@ impl LaneMemory {
         if seconds > 0.0 { (last - first) as f64 / seconds } else { 0.0 }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        batch::Batch, lag::LagState, lane::Outcome, mailbox::mailbox, memory::Memory,
+        record::Record, sink::Group,
+    };
+
+    fn lane(status: &Status) -> Arc<Lane> {
+        let key = LaneKey { topic: "t".into(), partition: 0, target: "s".into() };
+        let group = Arc::new(Group { name: "g".to_owned(), cluster_id: "c".to_owned() });
+        let lane = Arc::new(Lane::new(key, group, None, 0, 0, mailbox().0));
+        status.add_lane(&lane);
+        lane
+    }
+
+    fn batch(offset: i64, records: i64) -> Batch {
+        let mut batch = Batch::new(offset);
+        for offset in offset..offset + records {
+            let (topic, value) = ("t", Some(b"{}".as_slice()));
+            let (timestamp_ms, key, headers) = (Some(unix_ms()), None, None);
+            let record = Record { topic, partition: 0, offset, timestamp_ms, key, value, headers };
+            batch.segment(crate::batch::Layout::default()).rows += 1;
+            batch.cover(&record, Instant::now);
+        }
+        batch
+    }
+
+    #[test]
+    fn rates_are_those_of_the_interval_and_a_new_lane_counts_anew() {
+        let status = Arc::new(Status::new(Arc::new(Memory::new(64 << 20, 1 << 20))));
+        let first = lane(&status);
+        let mut observer = Observer::new(Arc::clone(&status), std::iter::empty());
+        let start = Instant::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        first.set_high_watermark(30);
+        first.take_in(20);
+        first.settle(batch(0, 20), Outcome::Durable);
+        observer.look(at(5));
+        let seen = status.observation();
+        let rate = |seen: &Observation| (seen.rows_per_s * seen.seconds).round();
+        assert_eq!((rate(&seen), seen.lanes.len()), (20.0, 1));
+        assert!(seen.since.is_some());
+        // The lane is claimed again, by this process.
+        status.remove_lane(&first);
+        let second = lane(&status);
+        second.set_high_watermark(30);
+        second.take_in(10);
+        second.settle(batch(20, 10), Outcome::Durable);
+        observer.look(at(10));
+        let seen = status.observation();
+        assert_eq!((rate(&seen), seen.seconds), (10.0, 5.0));
+        let view = seen.lanes[&second.key];
+        assert_eq!((view.lag_seconds, view.state()), (Some(0.0), LagState::Ok));
+        // And goes.
+        status.remove_lane(&second);
+        observer.look(at(15));
+        let seen = status.observation();
+        assert_eq!((seen.rows_per_s, seen.lanes.len()), (0.0, 0));
+    }
+}

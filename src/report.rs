@@ -5,9 +5,9 @@ use serde_json::{Map, Value, json};
 use crate::{
     incidents,
     lag::LagState,
-    lane::{Lane, LaneKey, Loss, Standing},
+    lane::{Loss, Standing},
     metrics::{self, process},
-    observation::{LaneView, Observation, Shares},
+    observation::{LaneReport, Observation, Shares},
     stage::Stage,
     status::{RouteStatus, SourceState, Status},
 };
@@ -15,7 +15,7 @@ use crate::{
 /// Everything that `/status` shows.
 pub(crate) fn report(status: &Status) -> Value {
     let seen = status.observation();
-    let lanes: Vec<Row> = status.lanes().iter().map(|lane| Row::new(lane, &seen)).collect();
+    let lanes = LaneReport::all(status, &seen);
     let obstacles = status.obstacles();
     let latency = |quantile| seen.latency.quantile_ms(quantile);
     json!({
@@ -23,7 +23,7 @@ pub(crate) fn report(status: &Status) -> Value {
         "ready": obstacles.is_empty(), "obstacles": obstacles,
         "uptime_seconds": status.started.elapsed().as_secs_f64(),
         "lag_records": lanes.iter().filter_map(|row| row.standing.lag()).sum::<u64>(),
-        "lag_seconds": lanes.iter().filter_map(Row::lag_seconds).max_by(f64::total_cmp),
+        "lag_seconds": lanes.iter().filter_map(LaneReport::lag_seconds).max_by(f64::total_cmp),
         "interval_seconds": seen.seconds,
         "rates": {"records_per_s": seen.records_per_s, "rows_per_s": seen.rows_per_s,
                   "bytes_per_s": seen.bytes_per_s},
@@ -31,7 +31,7 @@ pub(crate) fn report(status: &Status) -> Value {
         "verdict": verdict(&seen), "stages": stages(&seen), "memory": memory(status, &lanes),
         "routes": status.routes().iter().map(|route| route_of(route, &lanes)).collect::<Vec<_>>(),
         "sources": sources(status), "sinks": sinks(status, &seen),
-        "lanes": lanes.iter().map(Row::show).collect::<Vec<_>>(),
+        "lanes": lanes.iter().map(lane).collect::<Vec<_>>(),
         "errors": errors(), "dead_letters": dead_letters(),
     })
 }
@@ -63,7 +63,7 @@ fn stages(seen: &Observation) -> Value {
     })
 }
 
-fn memory(status: &Status, lanes: &[Row]) -> Value {
+fn memory(status: &Status, lanes: &[LaneReport]) -> Value {
     let batches: usize = lanes.iter().map(|row| row.standing.held_bytes).sum();
     let fetched: u64 = status.clients().values().map(|client| client.queue_bytes).sum();
     json!({
@@ -105,48 +105,28 @@ fn sinks(status: &Status, seen: &Observation) -> Vec<Value> {
     status.sinks().into_iter().map(show).collect()
 }
 
-/// One lane: what it is, where it stands now, and what was seen of it.
-struct Row {
-    key: LaneKey,
-    standing: Standing,
-    view: LaneView,
-    loss: Option<Loss>,
+fn lane(row: &LaneReport) -> Value {
+    let Standing { counts, .. } = &row.standing;
+    json!({
+        "topic": &*row.key.topic, "partition": row.key.partition, "target": &*row.key.target,
+        "durable_offset": row.standing.durable, "high_watermark": row.standing.high,
+        "low_watermark": row.standing.low, "expired_offsets": row.standing.expired(),
+        "lag_records": row.standing.lag(), "lag_seconds": row.lag_seconds(),
+        "lag_state": row.view.state().as_str(),
+        "catch_up_seconds": row.view.outlook.catch_up_seconds,
+        "rows_per_s": row.view.rows_per_s, "consumed": counts.consumed,
+        "written": counts.written, "coalesced": counts.coalesced, "filtered": counts.filtered,
+        "dead_lettered": counts.dead_lettered, "in_flight": counts.in_flight,
+        "lost": row.loss.map(Loss::as_str),
+    })
 }
 
-impl Row {
-    fn new(lane: &Lane, seen: &Observation) -> Self {
-        let view = seen.lanes.get(&lane.key).copied().unwrap_or_default();
-        Self { key: lane.key.clone(), standing: lane.standing(), view, loss: lane.loss() }
-    }
-
-    /// The age was seen up to a second ago; a lag that is gone is gone.
-    fn lag_seconds(&self) -> Option<f64> {
-        if self.standing.lag() == Some(0) { Some(0.0) } else { self.view.lag_seconds }
-    }
-
-    fn show(&self) -> Value {
-        let Standing { counts, .. } = &self.standing;
-        json!({
-            "topic": &*self.key.topic, "partition": self.key.partition, "target": &*self.key.target,
-            "durable_offset": self.standing.durable, "high_watermark": self.standing.high,
-            "low_watermark": self.standing.low, "expired_offsets": self.standing.expired(),
-            "lag_records": self.standing.lag(), "lag_seconds": self.lag_seconds(),
-            "lag_state": self.view.state().as_str(),
-            "catch_up_seconds": self.view.outlook.catch_up_seconds,
-            "rows_per_s": self.view.rows_per_s, "consumed": counts.consumed,
-            "written": counts.written, "coalesced": counts.coalesced, "filtered": counts.filtered,
-            "dead_lettered": counts.dead_lettered, "in_flight": counts.in_flight,
-            "lost": self.loss.map(Loss::as_str),
-        })
-    }
-}
-
-fn route_of(route: &RouteStatus, lanes: &[Row]) -> Value {
+fn route_of(route: &RouteStatus, lanes: &[LaneReport]) -> Value {
     let targets = route.targets.iter().map(|target| {
-        let is_own = |row: &&Row| {
+        let is_own = |row: &&LaneReport| {
             row.key.target == target.name && route.topics.iter().any(|t| **t == *row.key.topic)
         };
-        let own: Vec<&Row> = lanes.iter().filter(is_own).collect();
+        let own: Vec<&LaneReport> = lanes.iter().filter(is_own).collect();
         let worst = own.iter().map(|row| row.view.state()).max().unwrap_or(LagState::Unknown);
         json!({
             "target": &*target.name, "sink": target.sink, "table": target.table,

@@ -6,9 +6,9 @@ use std::{collections::BTreeMap, sync::Arc};
 use super::{page::Page, *};
 use crate::{
     lag::LagState,
-    lane::{LaneKey, Standing, unix_ms},
+    lane::unix_ms,
     latency::BOUNDS_MS,
-    observation::{LaneView, Observation},
+    observation::{LaneReport, Observation},
     source::kafka::figures::ClientFigures,
     stage::{Stage, StageTimes},
     status::{SinkStatus, SourceState, Status},
@@ -28,7 +28,7 @@ pub fn render_live(status: &Status) -> String {
     );
     page.single(READY, f64::from(u8::from(status.obstacles().is_empty())));
     // One snapshot for the whole page: the sum of the counts holds on it.
-    let lanes: Vec<Row> = status.lanes().iter().map(|lane| Row::new(lane, &seen)).collect();
+    let lanes = LaneReport::all(status, &seen);
     render_memory(&mut page, status, &lanes, clients.values().map(|c| c.queue_bytes).sum());
     render_lanes(&mut page, &lanes);
     render_targets(&mut page, &lanes);
@@ -46,31 +46,13 @@ pub fn render_live(status: &Status) -> String {
     page.0
 }
 
-/// One lane as it is at this moment, and as it was seen.
-struct Row {
-    key: LaneKey,
-    standing: Standing,
-    view: LaneView,
+/// Records that are nowhere.
+fn unaccounted(row: &LaneReport) -> f64 {
+    let counts = &row.standing.counts;
+    counts.consumed as f64 - counts.settled() as f64 - counts.in_flight as f64
 }
 
-impl Row {
-    fn new(lane: &crate::lane::Lane, seen: &Observation) -> Self {
-        let view = seen.lanes.get(&lane.key).copied().unwrap_or_default();
-        Self { key: lane.key.clone(), standing: lane.standing(), view }
-    }
-
-    fn lag_seconds(&self) -> Option<f64> {
-        if self.standing.lag() == Some(0) { Some(0.0) } else { self.view.lag_seconds }
-    }
-
-    /// Records that are nowhere.
-    fn unaccounted(&self) -> f64 {
-        let counts = &self.standing.counts;
-        counts.consumed as f64 - counts.settled() as f64 - counts.in_flight as f64
-    }
-}
-
-fn render_memory(page: &mut Page, status: &Status, lanes: &[Row], fetched: u64) {
+fn render_memory(page: &mut Page, status: &Status, lanes: &[LaneReport], fetched: u64) {
     page.single(MEMORY_BUDGET, status.memory.budget_bytes() as f64);
     page.single(BATCH_BYTES_MAX, status.memory.batch_bytes() as f64);
     page.head(MEMORY_IN_USE);
@@ -80,8 +62,8 @@ fn render_memory(page: &mut Page, status: &Status, lanes: &[Row], fetched: u64) 
     }
 }
 
-fn render_lanes(page: &mut Page, lanes: &[Row]) {
-    type Read = fn(&Row) -> Option<f64>;
+fn render_lanes(page: &mut Page, lanes: &[LaneReport]) {
+    type Read = fn(&LaneReport) -> Option<f64>;
     let series: [(&str, Read); 13] = [
         (CONSUMED, |row| Some(row.standing.counts.consumed as f64)),
         (WRITTEN, |row| Some(row.standing.counts.written as f64)),
@@ -93,7 +75,7 @@ fn render_lanes(page: &mut Page, lanes: &[Row]) {
         (LOW_WATERMARK, |row| row.standing.low.map(|low| low as f64)),
         (HIGH_WATERMARK, |row| row.standing.high.map(|high| high as f64)),
         (LAG, |row| row.standing.lag().map(|lag| lag as f64)),
-        (LAG_SECONDS, Row::lag_seconds),
+        (LAG_SECONDS, LaneReport::lag_seconds),
         (CATCH_UP, |row| row.view.outlook.catch_up_seconds),
         (PROGRESS, |row| row.standing.moved_at_ms.map(|ms| ms as f64 / 1000.0)),
     ];
@@ -113,15 +95,16 @@ fn render_lanes(page: &mut Page, lanes: &[Row]) {
 }
 
 /// What is said of all partitions of a topic on their way to a target.
-fn render_targets(page: &mut Page, lanes: &[Row]) {
-    let same = |a: &Row, b: &Row| a.key.topic == b.key.topic && a.key.target == b.key.target;
-    let mut sorted: Vec<&Row> = lanes.iter().collect();
+fn render_targets(page: &mut Page, lanes: &[LaneReport]) {
+    let same =
+        |a: &LaneReport, b: &LaneReport| a.key.topic == b.key.topic && a.key.target == b.key.target;
+    let mut sorted: Vec<&LaneReport> = lanes.iter().collect();
     sorted.sort_by(|a, b| (&a.key.topic, &a.key.target).cmp(&(&b.key.topic, &b.key.target)));
-    let ways: Vec<&[&Row]> = sorted.chunk_by(|a, b| same(a, b)).collect();
+    let ways: Vec<&[&LaneReport]> = sorted.chunk_by(|a, b| same(a, b)).collect();
     page.head(UNACCOUNTED);
     for way in &ways {
         let labels = [("topic", &*way[0].key.topic), ("target", &*way[0].key.target)];
-        page.line(UNACCOUNTED, &labels, way.iter().map(|row| row.unaccounted()).sum());
+        page.line(UNACCOUNTED, &labels, way.iter().map(|row| unaccounted(row)).sum());
     }
     page.head(LAG_STATE);
     for way in &ways {
