@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Installs what the build, the demo, the tests and the benches need on Debian or Ubuntu, and
-# downloads Kafka, Debezium, a schema registry and Prometheus. Does only what is missing, so it may run before everything else.
+# downloads Kafka, Debezium, a schema registry and Prometheus. Does only what is missing, so it may run before everything
+# else.
 set -euo pipefail
 
 KAFKA_VERSION=4.1.0
@@ -163,8 +164,10 @@ download_prometheus() {
     local root=()
     prepare_apt prometheus
     begin_download Prometheus "$prometheus"
-    (cd "$unfinished" && apt-get -qq -o APT::Sandbox::User=root download prometheus) && dpkg-deb -x "$unfinished"/prometheus_*.deb "$unfinished/deb" ||
+    # The user that apt would drop to cannot write here.
+    (cd "$unfinished" && apt-get -qq -o APT::Sandbox::User=root download prometheus) ||
         die "could not download Prometheus; see above"
+    dpkg-deb -x "$unfinished"/prometheus_*.deb "$unfinished/deb"
     mv "$unfinished/deb/usr/bin" "$unfinished/jars"
     end_download "$prometheus"
 }

@@ -11,7 +11,7 @@ use std::{
 };
 
 use serde_json::Value;
-use tidegate::metrics::ALL;
+use tidegate::{metrics::ALL, verdict::Bottleneck};
 
 const COLUMNS: u64 = 24;
 
@@ -189,6 +189,21 @@ fn alerts() -> Vec<(String, String)> {
 fn value<'a>(rule: &'a str, key: &str) -> &'a str {
     let line = rule.lines().find_map(|line| line.trim().strip_prefix(key));
     line.unwrap_or_else(|| panic!("no `{key}` in {rule}")).trim()
+}
+
+#[test]
+fn every_stage_that_may_be_the_limit_is_explained_on_the_dashboard_and_has_its_cure() {
+    let runbook = read("docs/runbooks/lag-growing.md");
+    let dashboard = read("dashboards/pipeline.json");
+    let panel = dashboard.lines().find(|line| line.contains("The stage that the verdict names"));
+    let panel = panel.expect("the panel of the verdict");
+    for stage in Bottleneck::ALL {
+        let name = stage.stage();
+        let is_explained = panel.contains(&format!(" {name}"));
+        assert!(is_explained, "the panel of the verdict does not know {name}");
+        let has_cure = stage == Bottleneck::None || runbook.contains(&format!("*{name}*"));
+        assert!(has_cure, "docs/runbooks/lag-growing.md has no cure for {name}");
+    }
 }
 
 #[test]

@@ -342,6 +342,7 @@ fn every_panel_on_postgres_gets_rows_without_the_rights_of_a_superuser() {
     let grants = blocks(include_str!("../../docs/operations.md"), "sql");
     let grants = grants.iter().find(|block| block.contains("CREATE ROLE grafana")).unwrap();
     world.sql.execute(grants).unwrap();
+    world.sql.execute("GRANT SELECT ON orders_summary, orders_by_minute TO grafana").unwrap();
     let reader = Client::connect(&world.url).unwrap();
     reader.execute("SET ROLE grafana").unwrap();
     let holder = world.lock("orders_realtime");
