@@ -128,9 +128,10 @@ pub(super) fn table(findings: &[Finding]) -> String {
             text.push_str(&format!("      -> {}\n", printable(advice)));
         }
     }
-    let count = |text: &str| findings.iter().filter(|f| f.status.text() == text).count();
-    let [ok, hints, warnings, failures] = ["ok", "hint", "warn", "FAIL"].map(count);
-    text.push_str(&format!("{ok} ok, {hints} hints, {warnings} warnings, {failures} failed\n"));
+    let count = |status: &&str| findings.iter().filter(|f| f.status.text() == *status).count();
+    let counts =
+        ["ok", "hint", "warn", "FAIL"].map(|status| format!("{} {status}", count(&status)));
+    text.push_str(&format!("{}\n", counts.join(", ")));
     text
 }
 
@@ -157,7 +158,7 @@ warn  public.t     row 1
       -> do\\u{1b}this
 FAIL  source shop  gone
       -> set it
-1 ok, 0 hints, 1 warnings, 1 failed
+1 ok, 0 hint, 1 warn, 1 FAIL
 ";
         assert_eq!(table(&findings()), expected);
     }

@@ -90,11 +90,11 @@ fn ask(config: Config) -> Result<Vec<Finding>, Error> {
             }
         }
     }
-    let (clusters, servers) = look(&config, &sources, &sinks, runtime.handle())?;
+    let Servers { clusters, databases } = look(&config, &sources, &sinks, runtime.handle())?;
     let all_answer = clusters.values().all(|cluster| cluster.inspector.is_some());
     findings.extend(matched.err().filter(|_| all_answer).map(|error| topics.error(&error)));
     findings.extend(clusters.values().flat_map(|cluster| cluster.findings.clone()));
-    findings.extend(servers.values().flat_map(|server| server.findings.clone()));
+    findings.extend(databases.values().flat_map(|database| database.findings.clone()));
     for route in &config.routes {
         let cluster = clusters.get(&*route.source);
         // A cluster that does not answer is not waited for again.
@@ -102,7 +102,7 @@ fn ask(config: Config) -> Result<Vec<Finding>, Error> {
         let mut records = None;
         for target in &route.to {
             let sink = sinks.get(&*target.sink);
-            let is_open = servers.get(&*target.sink).is_some_and(|server| server.is_there);
+            let is_open = databases.get(&*target.sink).is_some_and(|database| database.is_there);
             if let Some(sink) = sink.filter(|_| is_open) {
                 let records = records.get_or_insert_with(|| match is_there {
                     true if has_records(route, cluster) => records::read(&config, route),
@@ -126,25 +126,32 @@ fn ask(config: Config) -> Result<Vec<Finding>, Error> {
     Ok(findings)
 }
 
+/// All that was looked at, by the name of its source or sink.
+struct Servers<'a> {
+    clusters: BTreeMap<&'a str, Cluster<'a>>,
+    databases: BTreeMap<&'a str, Server>,
+}
+
 /// Looks at all servers at once: those that are away are waited for together.
 fn look<'a>(
     config: &Config,
     sources: &'a BTreeMap<&'a str, KafkaSource>,
     sinks: &BTreeMap<&'a str, PostgresSink>,
     runtime: &Handle,
-) -> Result<(BTreeMap<&'a str, Cluster<'a>>, BTreeMap<&'a str, Server>), Error> {
+) -> Result<Servers<'a>, Error> {
     thread::scope(|scope| {
         let clusters: Vec<_> = sources
             .iter()
             .map(|(name, source)| (*name, scope.spawn(|| cluster(config, name, source, runtime))))
             .collect();
-        let servers: Vec<_> = sinks
+        let databases: Vec<_> = sinks
             .iter()
             .map(|(name, sink)| (*name, scope.spawn(|| server(config, name, sink))))
             .collect();
         let clusters = clusters.into_iter().map(|(name, thread)| Ok((name, joined(thread)?)));
-        let servers = servers.into_iter().map(|(name, thread)| Ok((name, joined(thread)?)));
-        Ok((clusters.collect::<Result<_, Error>>()?, servers.collect::<Result<_, Error>>()?))
+        let databases = databases.into_iter().map(|(name, thread)| Ok((name, joined(thread)?)));
+        let clusters = clusters.collect::<Result<_, Error>>()?;
+        Ok(Servers { clusters, databases: databases.collect::<Result<_, Error>>()? })
     })
 }
 

@@ -12,8 +12,8 @@ use crate::{
 };
 
 /// The way out of a position that is not there any more.
-const ADVICE: &str = "see \"positions\" in the documentation: stop every tidegate of the group, then set the \
-                      position";
+const ADVICE: &str = "stop every tidegate of the group, then set the position: \"Positions\" in docs/delivery.md \
+                      tells how";
 
 /// The lanes of one target.
 pub(super) struct Lanes<'a> {
