@@ -31,6 +31,10 @@ const LOOK_PAUSE_MIN: Duration = Duration::from_millis(100);
 const PATIENCE: Duration = Duration::from_secs(30);
 /// How long the lag of a hold may take to go.
 const DRAIN_MAX: Duration = Duration::from_secs(180);
+/// What the last acknowledgements may take without being held against the producer.
+const SETTLE_MAX: Duration = Duration::from_millis(500);
+/// How long a rate far above the limit is held, to see what limits it.
+const NAME_MAX: Duration = Duration::from_secs(20);
 /// A lag of so many seconds' records is as good as none: a tail that other producers keep up.
 const DRAINED_S: f64 = 0.1;
 
@@ -53,6 +57,8 @@ pub struct FindLimit {
 #[derive(Debug, Default)]
 struct Looks {
     all: Vec<Look>,
+    /// Records a second, at the end.
+    produced: f64,
     /// Since when there is nothing to see, and why.
     gap: Option<(Instant, Gap)>,
 }
@@ -94,18 +100,28 @@ impl FindLimit {
         report: &mut LimitReport,
     ) -> Result<(), LoadError> {
         let mut search = Search::new(self.start);
-        let mut load = self.load.clone();
+        let mut load = Load { show_progress: false, ..self.load.clone() };
         self.drain(instances, stop, self.start)?;
         while let Some(asked) = search.next().filter(|_| !stop.load(Ordering::Relaxed)) {
-            let step = self.hold(instances, stop, &mut load, asked)?;
+            let looks = self.hold(instances, stop, &mut load, asked, self.hold)?;
             // A hold that was cut short says nothing.
-            let Some(step) = step.filter(|_| !stop.load(Ordering::Relaxed)) else { break };
+            if stop.load(Ordering::Relaxed) {
+                return Ok(());
+            }
+            let Some(step) = looks.sum_up(asked, self.hold) else { continue };
             search.learn(asked, step.produced_per_s, step.finding);
             if self.show {
                 eprintln!("{step}");
             }
             report.steps.push(step);
             report.drain = self.drain(instances, stop, asked)?;
+        }
+        if let (Some(step), None) = (report.exceeded(), report.bottleneck()) {
+            // Near the limit nobody is behind for long enough to tell by what: far above it, somebody is.
+            let rate = 2.0 * step.asked_per_s;
+            let looks = self.hold(instances, stop, &mut load, rate, NAME_MAX)?;
+            report.named = looks.bottleneck();
+            report.drain = self.drain(instances, stop, rate)?;
         }
         Ok(())
     }
@@ -156,17 +172,17 @@ impl FindLimit {
         }
     }
 
-    /// Produces at one rate and looks on; `None` if it was stopped before there was anything to see.
+    /// Produces at one rate and looks on. Beyond the time of a step, only until a bottleneck is named.
     fn hold(
         &self,
         instances: &Instances,
         stop: &AtomicBool,
         load: &mut Load,
         asked: f64,
-    ) -> Result<Option<Step>, LoadError> {
+        duration: Duration,
+    ) -> Result<Looks, LoadError> {
         load.rate = Some(asked);
-        load.duration = Some(self.hold);
-        load.show_progress = false;
+        load.duration = Some(duration);
         let acknowledged = AtomicU64::new(0);
         let end = AtomicBool::new(false);
         let mut looks = Looks::default();
@@ -176,7 +192,8 @@ impl FindLimit {
             while !producer.is_finished() {
                 let snapshot = instances.ask();
                 looks.take(snapshot, since.elapsed(), acknowledged.load(Ordering::Relaxed));
-                if looks.is_blind() || stop.load(Ordering::Relaxed) {
+                let is_named = duration == NAME_MAX && looks.bottleneck().is_some();
+                if is_named || looks.is_blind() || stop.load(Ordering::Relaxed) {
                     end.store(true, Ordering::Relaxed);
                 }
                 thread::sleep((self.hold / LOOKS).max(LOOK_PAUSE_MIN));
@@ -189,10 +206,11 @@ impl FindLimit {
         {
             return Err(gap.into_error(&self.load.topic));
         }
-        let rate = produced.ledger.produced as f64 / produced.elapsed.as_secs_f64().max(1e-9);
+        let seconds = produced.elapsed.saturating_sub(SETTLE_MAX).max(duration).as_secs_f64();
+        looks.produced = produced.ledger.produced as f64 / seconds;
         match produced.error {
             Some(error) => Err(error),
-            None => Ok(looks.sum_up(asked, rate, self.hold)),
+            None => Ok(looks),
         }
     }
 }
@@ -216,9 +234,14 @@ impl Looks {
         self.gap.as_ref().is_some_and(|(since, _)| since.elapsed() > PATIENCE)
     }
 
-    /// What they show of a hold for which `asked` was the goal and `produced` was reached; `None` without
-    /// any look.
-    fn sum_up(mut self, asked: f64, produced: f64, hold: Duration) -> Option<Step> {
+    /// What was named last, if anything was.
+    fn bottleneck(&self) -> Option<Bottleneck> {
+        let named = |look: &&Look| look.snapshot.bottleneck.is_named();
+        self.all.iter().rfind(named).map(|look| look.snapshot.bottleneck.clone())
+    }
+
+    /// What they show of a hold for which `asked` was the goal; `None` without any look.
+    fn sum_up(mut self, asked: f64, hold: Duration) -> Option<Step> {
         let hold_s = hold.as_secs_f64();
         // Behind it, the lag is only what is left to do.
         self.all.retain(|look| look.at_s <= hold_s);
@@ -231,16 +254,19 @@ impl Looks {
         let last = self.all.last()?;
         let middle = self.all.iter().find(|look| look.at_s >= hold_s / 2.0)?;
         let rows = last.snapshot.written.saturating_sub(middle.snapshot.written);
+        let finding = judge(&points, hold_s, asked, self.produced);
+        // Some seconds go by before it is named: what is named in a hold may be left from the one before.
+        let named = if finding == Finding::Grows { self.bottleneck() } else { None };
         Some(Step {
             asked_per_s: asked,
-            produced_per_s: produced,
+            produced_per_s: self.produced,
             rows_per_s: rows as f64 / (last.at_s - middle.at_s).max(1e-9),
             lag_records: lag(last).max(0.0),
             lag_growth_per_s: Trend::of_second_half(&points, hold_s).map(|trend| trend.slope),
             p50_ms: last.snapshot.p50_ms,
             p99_ms: last.snapshot.p99_ms,
-            bottleneck: last.snapshot.bottleneck.clone(),
-            finding: judge(&points, hold_s, asked, produced),
+            bottleneck: named.unwrap_or_else(|| last.snapshot.bottleneck.clone()),
+            finding,
         })
     }
 }

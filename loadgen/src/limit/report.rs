@@ -36,6 +36,8 @@ pub struct LimitReport {
     /// How long each rate was held.
     pub hold: Duration,
     pub steps: Vec<Step>,
+    /// What limits a rate far above, where no step was behind for long enough to tell.
+    pub(super) named: Option<Bottleneck>,
     /// How long the lag of the last step took to go.
     pub drain: Duration,
     /// It was told to end before it was done.
@@ -54,6 +56,7 @@ impl LimitReport {
             topic: topic.to_owned(),
             hold,
             steps: Vec::new(),
+            named: None,
             drain: Duration::ZERO,
             interrupted: false,
             error: None,
@@ -69,12 +72,20 @@ impl LimitReport {
             .max_by(|a, b| a.produced_per_s.total_cmp(&b.produced_per_s))
     }
 
-    /// The slowest step whose lag grew: what its bottleneck is, limits the rate.
+    /// The slowest step whose lag grew.
     pub fn exceeded(&self) -> Option<&Step> {
         self.steps
             .iter()
             .filter(|step| step.finding == Finding::Grows)
             .min_by(|a, b| a.asked_per_s.total_cmp(&b.asked_per_s))
+    }
+
+    /// What limits the rate, as the slowest step tells that was behind for long enough.
+    pub fn bottleneck(&self) -> Option<&Bottleneck> {
+        let exceeded = self.steps.iter().filter(|step| step.finding == Finding::Grows);
+        let tells = exceeded.filter(|step| step.bottleneck.is_named());
+        let nearest = tells.min_by(|a, b| a.asked_per_s.total_cmp(&b.asked_per_s));
+        nearest.map(|step| &step.bottleneck).or(self.named.as_ref())
     }
 
     /// Whether the producer could do no more, so that the limit may be higher.
@@ -93,7 +104,7 @@ impl LimitReport {
             "p50_ms": best.and_then(|step| step.p50_ms),
             "p99_ms": best.and_then(|step| step.p99_ms),
             "exceeded_per_s": self.exceeded().map(|step| step.asked_per_s),
-            "bottleneck": self.exceeded().map(|step| &step.bottleneck),
+            "bottleneck": self.bottleneck(),
             "limited_by_loadgen": self.is_short(),
             "interrupted": self.interrupted,
             "error": self.error.as_ref().map(ToString::to_string),
@@ -171,9 +182,10 @@ impl fmt::Display for LimitReport {
             None => write!(f, "no sustained rate was found{ended}")?,
         }
         if let Some(step) = self.exceeded() {
-            let Bottleneck { name, evidence, advice, .. } = &step.bottleneck;
-            let asked = shown(step.asked_per_s);
-            write!(f, "\nat {asked} a second the lag grew; bottleneck: {name} ({evidence})")?;
+            write!(f, "\nat {} a second the lag grew", shown(step.asked_per_s))?;
+        }
+        if let Some(Bottleneck { name, evidence, advice, .. }) = self.bottleneck() {
+            write!(f, "\nbottleneck: {name} ({evidence})")?;
             if let Some(advice) = advice {
                 write!(f, "\n{advice}")?;
             }

@@ -140,6 +140,11 @@ impl Instances {
 }
 
 impl Bottleneck {
+    /// Whether it is one.
+    pub(crate) fn is_named(&self) -> bool {
+        self.label() != "none"
+    }
+
     /// The short name if there is one.
     pub fn label(&self) -> &str {
         self.stage.as_deref().unwrap_or(&self.name)
