@@ -7,9 +7,12 @@
 
 mod common;
 
-use std::{fmt::Write as _, process::ExitCode, time::Duration};
+use std::{process::ExitCode, time::Duration};
 
-use loadgen::Profile;
+use loadgen::{
+    Profile,
+    chart::{Chart, Curve},
+};
 use serde_json::json;
 
 use crate::common::{Amount, Result, Servers, TABLE, end, setting, stop, tidegate, write};
@@ -127,49 +130,12 @@ impl Step {
     }
 }
 
-/// The curve: rates across, latencies upwards, both by powers of ten.
 fn chart(steps: &[Step]) -> String {
-    const WIDTH: f64 = 640.0;
-    const HEIGHT: f64 = 320.0;
-    let x = |rate: f64| 60.0 + (rate.log10() - 3.0) / 3.0 * (WIDTH - 90.0);
-    let y = |ms: f64| HEIGHT - 40.0 - ms.max(1.0).log10() / 4.0 * (HEIGHT - 70.0);
-    let mut svg = format!(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {HEIGHT}\" \
-         font-family=\"sans-serif\" font-size=\"11\">\n\
-         <title>Latency against rate</title>\n\
-         <rect width=\"{WIDTH}\" height=\"{HEIGHT}\" fill=\"white\"/>\n\
-         <text x=\"60\" y=\"16\" font-size=\"13\">Record timestamp to committed row, ms, by records a second</text>\n"
-    );
-    let mut line = |text: String| {
-        svg.push_str(&text);
-        svg.push('\n');
-    };
-    for (ms, label) in
-        [(1.0, "1"), (10.0, "10"), (100.0, "100"), (1000.0, "1 s"), (10_000.0, "10 s")]
-    {
-        let (y, right) = (y(ms), WIDTH - 30.0);
-        line(format!("<path d=\"M60 {y:.1}H{right}\" stroke=\"#ddd\"/>"));
-        line(format!("<text x=\"52\" y=\"{:.1}\" text-anchor=\"end\">{label}</text>", y + 4.0));
-    }
-    for (rate, label) in [(1e3, "1k"), (1e4, "10k"), (1e5, "100k"), (1e6, "1M")] {
-        let (x, y) = (x(rate), HEIGHT - 22.0);
-        line(format!("<text x=\"{x:.1}\" y=\"{y}\" text-anchor=\"middle\">{label}</text>"));
-    }
-    let curve = |of: fn(&Step) -> f64| steps.iter().map(of).collect::<Vec<f64>>();
-    let curves = [("p50", "#1f77b4", curve(|s| s.p50_ms)), ("p99", "#d62728", curve(|s| s.p99_ms))];
-    for (name, colour, latencies) in curves {
-        let mut path = String::new();
-        let mut end = (0.0, 0.0);
-        for (step, ms) in steps.iter().zip(latencies) {
-            let letter = if path.is_empty() { 'M' } else { 'L' };
-            end = (x(step.achieved), y(ms));
-            // Nothing fails in writing to a text.
-            let _ = write!(path, "{letter}{:.1} {:.1}", end.0, end.1);
-        }
-        line(format!("<path d=\"{path}\" fill=\"none\" stroke=\"{colour}\" stroke-width=\"2\"/>"));
-        let (x, y) = (end.0 + 4.0, end.1);
-        line(format!("<text x=\"{x:.1}\" y=\"{y:.1}\" fill=\"{colour}\">{name}</text>"));
-    }
-    svg.push_str("</svg>\n");
-    svg
+    let points = |ms: fn(&Step) -> f64| steps.iter().map(|s| (s.achieved, ms(s))).collect();
+    let title = "Record timestamp to committed row, ms, by records a second";
+    let curves = [
+        Curve { name: "p50", colour: "#1f77b4", points: points(|step| step.p50_ms) },
+        Curve { name: "p99", colour: "#d62728", points: points(|step| step.p99_ms) },
+    ];
+    Chart { title, curves: &curves, limit: None }.svg()
 }

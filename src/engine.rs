@@ -28,6 +28,7 @@ use crate::{
         kafka::{DeadLetterTopic, KafkaSource},
         ndjson::NdjsonSource,
     },
+    spans::Spans,
     state_line::StateLine,
     status::{RouteStatus, SinkStatus, SourceState, Status, TargetStatus},
     topics,
@@ -45,6 +46,8 @@ const SAMPLE_RECORDS: usize = 1000;
 const TURN: Duration = Duration::from_millis(100);
 /// How long the writers may take to end after the sources did; they are idle by then.
 const JOIN_MAX: Duration = Duration::from_secs(5);
+/// How long the last spans may take.
+const SPANS_MAX: Duration = Duration::from_secs(2);
 
 /// Runs the sources, routes and sinks of a configuration.
 pub struct Engine {
@@ -53,6 +56,7 @@ pub struct Engine {
     runtime: Runtime,
     sinks: BTreeMap<String, Arc<dyn Sink>>,
     sources: BTreeMap<String, MakeSource>,
+    span_thread: Option<JoinHandle<()>>,
 }
 
 /// Makes a source each time that one is needed.
@@ -83,8 +87,10 @@ impl Engine {
             .map_err(|error| Error::software(format!("cannot start the runtime: {error}")))?;
         let memory = Arc::new(Memory::new(config.memory.budget, config.batch.bytes));
         let shutdown = Shutdown::default();
+        let watchdog = Watchdog::new(shutdown.clone());
+        let (spans, span_thread) = Spans::start(&config.tracing, &watchdog)?.unzip();
         let context = Context {
-            watchdog: Watchdog::new(shutdown.clone()),
+            watchdog,
             shutdown,
             status: Arc::new(Status::new(Arc::clone(&memory))),
             memory,
@@ -94,13 +100,14 @@ impl Engine {
                 age: config.batch.age,
             },
             drain: config.shutdown.drain,
+            spans,
         };
         config.registries.values().for_each(|registry| context.status.add_registry(registry));
         for name in config.sources.keys() {
             context.status.set_source(name, SourceState::Starting);
         }
         let (sinks, sources) = (BTreeMap::new(), BTreeMap::new());
-        Ok(Self { config, context, runtime, sinks, sources })
+        Ok(Self { config, context, runtime, sinks, sources, span_thread })
     }
 
     /// Uses `sink` where the configuration has `kind = "handler"` under that name.
@@ -166,6 +173,9 @@ impl Engine {
             drop(feeds);
             join_until(writers, Instant::now() + JOIN_MAX)
         };
+        // The last spans: a collector that hangs is not waited for.
+        self.context.spans = None;
+        join_until(self.span_thread.into_iter().collect(), Instant::now() + SPANS_MAX);
         if ended {
             // Not the runtime's own wait: a connection that hangs must not keep the process.
             self.runtime.shutdown_timeout(Duration::from_secs(1));

@@ -88,6 +88,11 @@ impl LaneFeed {
         Ok(())
     }
 
+    /// When the batch that is on its way left.
+    pub(crate) fn departed_at(&self) -> Instant {
+        self.departed_at.unwrap_or_else(Instant::now)
+    }
+
     /// The batch that was on its way is durable since `at`: a thread that waited for records hears of it
     /// late.
     pub(crate) fn arrive(&mut self, at: Instant) {

@@ -60,6 +60,7 @@ pub mod shutdown;
 pub mod sink;
 mod snapshot;
 pub mod source;
+mod spans;
 pub mod stage;
 mod state_line;
 pub mod status;

@@ -270,7 +270,8 @@ impl Partition {
     fn send(&mut self, index: usize, batch: Batch, heart: &Heart) {
         let feed = &self.lanes[index];
         let (lane, target) = (Arc::clone(&feed.lane), feed.target.id());
-        let (queue, flushed) = (feed.queue.clone(), Flushed { lane, target, batch, outcome: None });
+        let (queue, sent_at) = (feed.queue.clone(), feed.departed_at());
+        let flushed = Flushed { lane, target, batch, sent_at, outcome: None };
         let Err(full) = queue.try_send(flushed) else { return };
         let mut flushed = full.into_inner();
         self.clock.enter(Stage::Send);

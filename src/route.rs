@@ -19,6 +19,7 @@ use crate::{
     selector::Selector,
     shutdown::Shutdown,
     sink::{Flushed, Group, Target},
+    spans::Spans,
     status::Status,
     stop::Stop,
     watchdog::Watchdog,
@@ -39,6 +40,8 @@ pub struct Context {
     pub policy: BatchPolicy,
     /// How long a revocation or a shutdown may drain.
     pub drain: std::time::Duration,
+    /// Where write sets are told, if anywhere.
+    pub(crate) spans: Option<Spans>,
 }
 
 /// One target of a route.

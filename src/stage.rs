@@ -74,7 +74,8 @@ struct Threads {
 impl StageClock {
     /// A thread of the group begins, in `stage`.
     pub fn thread(&self, stage: Stage) -> ThreadClock {
-        let lap = Lap { stage, since: Instant::now(), times: StageTimes::default() };
+        let (since, times) = (Instant::now(), StageTimes::default());
+        let lap = Lap { stage, since, times, steps: None };
         let lap = Arc::new(Mutex::new(lap));
         lock(&self.0).live.push(Arc::clone(&lap));
         ThreadClock { group: Arc::clone(&self.0), lap }
@@ -106,7 +107,20 @@ impl ThreadClock {
         let now = Instant::now();
         let mut lap = lock(&self.lap);
         lap.times = lap.read(now);
+        lap.note(now);
         (lap.stage, lap.since) = (stage, now);
+    }
+
+    /// From now on each step is noted.
+    pub(crate) fn note_steps(&self) {
+        lock(&self.lap).steps = Some(Vec::new());
+    }
+
+    /// Gives the steps since then, also the one that the thread is in, and notes no more.
+    pub(crate) fn take_steps(&self) -> Vec<Step> {
+        let mut lap = lock(&self.lap);
+        lap.note(Instant::now());
+        lap.steps.take().unwrap_or_default()
     }
 }
 
@@ -123,7 +137,20 @@ struct Lap {
     stage: Stage,
     since: Instant,
     times: StageTimes,
+    /// The steps until then, where somebody wants them.
+    steps: Option<Vec<Step>>,
 }
+
+/// Time of a thread in one stage, without a break.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Step {
+    pub(crate) stage: Stage,
+    pub(crate) since: Instant,
+    pub(crate) until: Instant,
+}
+
+/// Steps that are noted: what is tried again for hours has more than anybody reads.
+const STEPS_MAX: usize = 100;
 
 impl Lap {
     fn read(&self, now: Instant) -> StageTimes {
@@ -131,6 +158,18 @@ impl Lap {
         let time = now.saturating_duration_since(self.since);
         times.0[self.stage.index()] += time.as_secs_f64();
         times
+    }
+
+    fn note(&mut self, now: Instant) {
+        let Some(steps) = &mut self.steps else { return };
+        let count = steps.len();
+        match steps.last_mut() {
+            Some(last) if last.stage == self.stage => last.until = now,
+            _ if count < STEPS_MAX => {
+                steps.push(Step { stage: self.stage, since: self.since, until: now });
+            }
+            _ => {}
+        }
     }
 }
 
@@ -181,6 +220,25 @@ mod tests {
     use std::{thread::sleep, time::Duration};
 
     use super::*;
+
+    #[test]
+    fn steps_are_noted_only_while_somebody_wants_them() {
+        let clock = StageClock::default().thread(Stage::Gather);
+        clock.enter(Stage::Copy);
+        assert!(clock.take_steps().is_empty());
+        clock.note_steps();
+        [Stage::Copy, Stage::Commit].into_iter().for_each(|stage| clock.enter(stage));
+        let steps = clock.take_steps();
+        assert_eq!(
+            steps.iter().map(|step| step.stage).collect::<Vec<_>>(),
+            [Stage::Copy, Stage::Commit]
+        );
+        assert_eq!(steps[0].until, steps[1].since);
+        clock.note_steps();
+        let others = [Stage::Connect, Stage::Copy].into_iter().cycle();
+        others.take(3 * STEPS_MAX).for_each(|stage| clock.enter(stage));
+        assert_eq!(clock.take_steps().len(), STEPS_MAX);
+    }
 
     #[test]
     fn a_thread_that_hangs_shows_and_one_that_has_ended_leaves_its_time() {

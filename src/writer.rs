@@ -18,6 +18,7 @@ use crate::{
     route::Context,
     shutdown::Shutdown,
     sink::{Flushed, Sink, WriteError, Writer},
+    spans::{Recording, Spans},
     stage::{Stage, ThreadClock},
     status::SinkStatus,
     watchdog::Heart,
@@ -44,6 +45,7 @@ pub(crate) struct WriterThread {
     clock: Arc<ThreadClock>,
     latency: Arc<Latency>,
     shutdown: Shutdown,
+    spans: Option<Spans>,
 }
 
 impl WriterThread {
@@ -70,6 +72,7 @@ impl WriterThread {
                 clock,
                 latency: Arc::clone(&context.status.latency),
                 shutdown: context.shutdown.clone(),
+                spans: context.spans.clone(),
             };
             let name = format!("write-{sink_name}-{number}");
             context.watchdog.spawn(&name, move |heart| thread.run(heart))
@@ -122,19 +125,21 @@ impl WriterThread {
     /// Writes until every batch has found its fate: an outage is waited out, however long it is.
     fn write(&mut self, batches: &mut Vec<Flushed>, heart: &Heart) {
         let mut backoff = Backoff::default();
+        let begin = |spans: &Spans| spans.begin(&self.sink_name, batches, &self.clock);
+        let mut recording = self.spans.as_ref().map(begin);
         loop {
             heart.beat();
             if self.shutdown.has_failed() {
                 batches.iter().for_each(|flushed| flushed.lane.cancel());
             }
-            settle_closed(batches);
+            settle_closed(batches, &mut recording);
             let Some(first) = batches.first() else { break };
             let target = first.target;
             let started = Instant::now();
             // Until the writer says more of what it does.
             self.clock.enter(Stage::Copy);
             let result = self.writer.write(target, batches, heart);
-            self.settle_written(batches, started.elapsed());
+            self.settle_written(batches, started.elapsed(), &mut recording);
             match result {
                 Ok(()) => {
                     if batches.is_empty() {
@@ -148,6 +153,7 @@ impl WriterThread {
                 }
                 Err(WriteError::Outage { class, message }) => {
                     metrics::retry(&self.sink_name, &class);
+                    recording.iter_mut().for_each(|recording| recording.retry(&class, &message));
                     if self.status.degraded(&class, &message) {
                         tracing::warn!(
                             sink = self.sink_name,
@@ -161,9 +167,17 @@ impl WriterThread {
                 Err(WriteError::Halt(error)) => self.shutdown.fail(error),
             }
         }
+        if let Some(recording) = recording {
+            recording.finish(&self.clock);
+        }
     }
 
-    fn settle_written(&self, batches: &mut Vec<Flushed>, took: Duration) {
+    fn settle_written(
+        &self,
+        batches: &mut Vec<Flushed>,
+        took: Duration,
+        recording: &mut Option<Recording>,
+    ) {
         let now_ms =
             SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis() as i64);
         for flushed in batches.extract_if(.., |flushed| flushed.outcome.is_some()) {
@@ -187,15 +201,17 @@ impl WriterThread {
                     "a batch was not written here: {loss}"
                 );
             }
+            recording.iter_mut().for_each(|recording| recording.settle(&flushed, outcome));
             flushed.lane.settle(flushed.batch, outcome);
             failpoint!("batch.settled");
         }
     }
 }
 
-fn settle_closed(batches: &mut Vec<Flushed>) {
+fn settle_closed(batches: &mut Vec<Flushed>, recording: &mut Option<Recording>) {
     for flushed in batches.extract_if(.., |flushed| flushed.lane.is_closed()) {
         let outcome = flushed.lane.loss().map_or(Outcome::Discarded, Outcome::Lost);
+        recording.iter_mut().for_each(|recording| recording.settle(&flushed, outcome));
         flushed.lane.settle(flushed.batch, outcome);
     }
 }

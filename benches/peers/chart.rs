@@ -2,6 +2,8 @@
 
 use std::fmt::Write as _;
 
+use loadgen::{chart::escaped, grouped};
+
 /// One bar, and a dot in it for each round.
 pub(crate) struct Bar {
     pub(crate) title: String,
@@ -58,24 +60,7 @@ fn drawn(bar: &Bar, y: f64, scale: f64) -> String {
         svg,
         "<text x=\"{:.1}\" y=\"{baseline:.1}\">{}</text>",
         LEFT + end + 8.0,
-        thousands(bar.value)
+        grouped(bar.value.round() as u64)
     );
     svg
-}
-
-/// `1,234,567`.
-pub(crate) fn thousands(value: f64) -> String {
-    let digits = format!("{value:.0}");
-    let mut text = String::new();
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index) % 3 == 0 {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
-
-fn escaped(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }

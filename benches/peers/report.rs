@@ -1,10 +1,11 @@
 //! Medians over the rounds: the file, the table and the page.
 
+use loadgen::grouped;
 use serde::Serialize;
 use serde_json::json;
 
 use crate::{
-    chart::{self, Bar, thousands},
+    chart::{self, Bar},
     common,
 };
 
@@ -115,8 +116,8 @@ impl Report {
                 "| {}{} | {} | {} | {:.1} | {:.2} | {:.2} | {:.0} | {} | {} |\n",
                 contender.title,
                 if is_stopped { " *" } else { "" },
-                thousands(rate),
-                thousands(self.median(name, |run| run.rows_per_s_with_start)),
+                grouped(rate.round() as u64),
+                grouped(self.median(name, |run| run.rows_per_s_with_start).round() as u64),
                 ours / rate,
                 self.median(name, |run| run.cpu_s_per_million_rows),
                 self.median(name, |run| run.postgres_cpu_s_per_million_rows),
@@ -166,7 +167,7 @@ impl Report {
              10 ms); \"with start-up\" from the start of the process. CPU is that of the consumer's processes, start-up \
              included. After every run the rows, the distinct ids and the sum of the amounts are compared with what \
              was produced, and all values by a sum of hashes with those of tidegate.\n\n",
-            thousands(*rows as f64),
+            grouped(*rows),
             self.runs_of(OURS).count(),
         ));
         text.push_str("## Who, and how\n\n");

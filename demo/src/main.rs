@@ -1,6 +1,5 @@
 //! `make demo`: from nothing to millions of orders in Postgres, and the proof of each of them.
 
-mod digits;
 mod error;
 mod interrupt;
 mod latency;

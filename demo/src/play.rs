@@ -8,11 +8,10 @@ use std::{
 
 use checker::{Checker, Proof};
 use clap::Parser;
-use loadgen::{Clock, Ledger, Load, Profile};
+use loadgen::{Clock, Ledger, Load, Profile, grouped};
 use stack::{Kafka, KafkaOptions, Postgres, PostgresOptions};
 
 use crate::{
-    digits::grouped,
     error::Error,
     interrupt::Interrupt,
     latency::Latency,

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::digits::grouped;
+use loadgen::grouped;
 
 const INTERVAL: Duration = Duration::from_secs(1);
 

@@ -3,9 +3,10 @@
 
 use std::time::{Duration, Instant};
 
+use loadgen::grouped;
 use stack::Client;
 
-use crate::{digits::grouped, error::Error, service::Launch};
+use crate::{error::Error, service::Launch};
 
 /// The rollup in `examples/orders.toml`, as the plain aggregate that its view must equal.
 const PLAIN_SQL: &str = "\

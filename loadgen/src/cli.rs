@@ -7,6 +7,7 @@ use clap::Parser;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::fields::Fields;
+use crate::limit::FindLimit;
 use crate::load::Load;
 use crate::partition::HotPartition;
 use crate::profile::{Clock, Key, Profile};
@@ -17,7 +18,12 @@ use crate::profile::{Clock, Key, Profile};
 /// and for any number of threads, unless --now is given.
 /// Without --count and --duration it runs until Ctrl-C, which ends it cleanly.
 ///
-/// Exit codes: 0 all acknowledged, 64 wrong usage, 69 no broker reachable, 70 any other failure.
+/// With --find-limit it looks for the highest rate that a running tidegate sustains: it starts at
+/// --rate (10k), goes up by half while the lag does not grow, and then closes in. Each rate is held
+/// for --hold, and the lag of each is waited for. The table goes to stderr, --json to stdout.
+///
+/// Exit codes: 0 all acknowledged, 64 wrong usage, 69 no broker or no tidegate reachable, 70 any
+/// other failure.
 #[derive(Debug, Parser)]
 #[command(name = "loadgen", version, verbatim_doc_comment)]
 pub struct Arguments {
@@ -101,6 +107,24 @@ pub struct Arguments {
     #[arg(long, value_name = "N", value_parser = parse_count,
           conflicts_with_all = ["count", "rate", "duration"])]
     pub dry_run: Option<u64>,
+    /// Find the highest rate at which the lag of a running tidegate does not grow
+    #[arg(long, conflicts_with_all = ["count", "duration", "dry_run", "ledger"])]
+    find_limit: bool,
+    /// Admin server of the tidegate that is asked for its lag; once for each instance
+    #[arg(
+        long,
+        value_name = "URL",
+        default_value = "http://127.0.0.1:9187",
+        requires = "find_limit"
+    )]
+    status: Vec<String>,
+    /// How long each rate is held
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = parse_hold,
+          requires = "find_limit")]
+    hold: Duration,
+    /// Draw latency and lag by rate into this file
+    #[arg(long, value_name = "FILE", requires = "find_limit")]
+    pub svg: Option<PathBuf>,
     /// Write what was produced to this file, as JSON
     #[arg(long, value_name = "FILE")]
     pub ledger: Option<PathBuf>,
@@ -143,6 +167,17 @@ impl Arguments {
     /// The topic's name.
     pub fn topic(&self) -> &str {
         &self.topic
+    }
+
+    /// The search that the flags describe, if they ask for one.
+    pub fn find_limit(&self) -> Option<FindLimit> {
+        self.find_limit.then(|| FindLimit {
+            load: self.load(false),
+            status: self.status.clone(),
+            start: self.rate.unwrap_or(10_000.0),
+            hold: self.hold,
+            show: !self.quiet,
+        })
     }
 
     /// The run that the flags describe.
@@ -191,6 +226,12 @@ fn parse_duration(text: &str) -> Result<Duration, String> {
     if duration.as_millis() == 0 { Err(wrong()) } else { Ok(duration) }
 }
 
+fn parse_hold(text: &str) -> Result<Duration, String> {
+    let hold = parse_duration(text)?;
+    let is_enough = hold >= Duration::from_secs(1);
+    is_enough.then_some(hold).ok_or_else(|| format!("`{text}` shows nothing: hold 1s or more"))
+}
+
 fn parse_hot_partition(text: &str) -> Result<HotPartition, String> {
     let wrong = || format!("`{text}` is not PARTITION:SHARE: write for example 3:0.5");
     let (partition, share) = text.split_once(':').ok_or_else(wrong)?;
@@ -232,6 +273,23 @@ mod tests {
     fn orders_are_spaced_by_the_rate() {
         let profile = parse(&["--rate", "100"]).unwrap().profile();
         assert_eq!(profile.clock, Clock::Fixed { start_ms: 1_767_225_600_000, step_us: 10_000 });
+    }
+
+    #[test]
+    fn a_search_starts_at_the_rate_and_has_no_end_of_its_own() {
+        assert!(parse(&["--rate", "20k"]).unwrap().find_limit().is_none());
+        let flags = ["--find-limit", "--rate", "20k", "--status", "a:1", "--status", "b:1"];
+        let find = parse(&flags).unwrap().find_limit().unwrap();
+        assert_eq!((find.start, find.status.len()), (20_000.0, 2));
+        assert_eq!(find.hold, Duration::from_secs(10));
+        for flags in [
+            vec!["--hold", "5s"],
+            vec!["--svg", "limit.svg"],
+            vec!["--find-limit", "--count", "5"],
+            vec!["--find-limit", "--hold", "500ms"],
+        ] {
+            assert!(parse(&flags).is_err(), "{flags:?}");
+        }
     }
 
     #[test]

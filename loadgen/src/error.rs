@@ -32,6 +32,23 @@ pub enum LoadError {
          offsets {first_offset} to {next_offset}: does someone else write to this topic?"
     )]
     Offsets { topic: String, partition: i32, produced: u64, first_offset: i64, next_offset: i64 },
+    #[error(
+        "no tidegate answers at {url}: is it running there, and is --status the address of its admin \
+         server (admin.listen)? {reason}"
+    )]
+    Status { url: String, reason: String },
+    #[error(
+        "{partitions} partitions of topic {topic} are read by none of the instances that were asked: \
+         does a route have that topic, and is there a --status for each instance?"
+    )]
+    Unread { topic: String, partitions: usize },
+    #[error(
+        "a lag of {lag} records of topic {topic} was not gone within {seconds} s: is the sink there? \
+         If it is only slow, begin at a lower --rate"
+    )]
+    Lag { topic: String, lag: u64, seconds: u64 },
+    #[error("cannot write {path}")]
+    File { path: String, source: io::Error },
     #[error("gave up because another thread failed")]
     GaveUp,
     #[error(transparent)]
@@ -49,7 +66,10 @@ impl LoadError {
     pub fn exit_code(&self) -> u8 {
         match self {
             LoadError::Profile(_) | LoadError::Client { .. } => 64,
-            LoadError::Unreachable { .. } => 69,
+            LoadError::Unreachable { .. }
+            | LoadError::Status { .. }
+            | LoadError::Unread { .. }
+            | LoadError::Lag { .. } => 69,
             _ => 70,
         }
     }

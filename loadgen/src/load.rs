@@ -71,9 +71,7 @@ impl Load {
         // Which partitions there are, only the broker knows.
         Profile { hot_partition: None, ..self.profile.clone() }.validate()?;
         let config = self.client_config();
-        let creation =
-            Creation { partitions: self.profile.partitions, replication: self.replication };
-        let topic = Topic::open(&config, &self.brokers, &self.topic, creation)?;
+        let topic = self.open_topic()?;
         let mut profile = self.profile.clone();
         profile.partitions = topic.watermarks.len() as u32;
         profile.validate()?;
@@ -92,6 +90,13 @@ impl Load {
         let outputs = self.watch(&run, stop, &outputs, &deliveries, acknowledged)?;
         let elapsed = run.started.elapsed();
         Ok(sum_up(&topic, &run, &deliveries, outputs, elapsed))
+    }
+
+    /// Finds the topic, or makes it.
+    pub(crate) fn open_topic(&self) -> Result<Topic, LoadError> {
+        let creation =
+            Creation { partitions: self.profile.partitions, replication: self.replication };
+        Topic::open(&self.client_config(), &self.brokers, &self.topic, creation)
     }
 
     fn threads(&self, partitions: u32) -> u32 {

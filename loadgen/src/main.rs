@@ -2,6 +2,7 @@
 
 use std::error::Error;
 use std::io::{self, BufWriter, IsTerminal, Write};
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -9,7 +10,7 @@ use std::sync::atomic::AtomicBool;
 use clap::Parser;
 use clap::error::ErrorKind;
 use loadgen::cli::Arguments;
-use loadgen::{Ledger, LoadError, Report, dry_run};
+use loadgen::{FindLimit, Ledger, LoadError, Report, dry_run};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
 
@@ -40,6 +41,9 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: &Arguments) -> Result<(), LoadError> {
+    if let Some(find) = arguments.find_limit() {
+        return find_limit(arguments, &find);
+    }
     if let Some(path) = &arguments.ledger {
         // A ledger of an earlier run must not pass for this one's, and a path that cannot be
         // written should not show only after an hour.
@@ -61,6 +65,28 @@ fn run(arguments: &Arguments) -> Result<(), LoadError> {
     }
     if arguments.json {
         writeln!(io::stdout(), "{}", json_report(&report, rate))?;
+    }
+    report.error.map_or(Ok(()), Err)
+}
+
+fn find_limit(arguments: &Arguments, find: &FindLimit) -> Result<(), LoadError> {
+    let write = |path: &Path, text: &str| {
+        let shown = path.display().to_string();
+        std::fs::write(path, text).map_err(|source| LoadError::File { path: shown, source })
+    };
+    if let Some(path) = &arguments.svg {
+        // A path that cannot be written should not show only at the end.
+        write(path, "")?;
+    }
+    let report = find.run(&*stop_on_signals()?)?;
+    if let Some(path) = &arguments.svg {
+        write(path, &report.svg())?;
+    }
+    if !arguments.quiet {
+        eprintln!("loadgen: {report}");
+    }
+    if arguments.json {
+        writeln!(io::stdout(), "{}", report.json())?;
     }
     report.error.map_or(Ok(()), Err)
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use loadgen::{Load, LoadError, Orders, Profile, Record, Renderer, Report};
+use loadgen::{FindLimit, Load, LoadError, Orders, Profile, Record, Renderer, Report};
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::message::Message;
@@ -175,4 +175,19 @@ fn an_unreachable_broker_is_named() {
     let error = run(&Load { brokers, ..load(&cluster()) }).unwrap_err();
     assert_eq!(error.exit_code(), 69);
     assert!(error.to_string().contains("127.0.0.1:9"), "{error}");
+}
+
+#[test]
+fn a_tidegate_that_does_not_answer_is_named() {
+    let cluster = cluster();
+    let find = FindLimit {
+        load: load(&cluster),
+        status: vec!["127.0.0.1:9".to_owned()],
+        start: 1_000.0,
+        hold: Duration::from_secs(1),
+        show: false,
+    };
+    let error = find.run(&AtomicBool::new(false)).unwrap_err();
+    assert!(matches!(error, LoadError::Status { .. }) && error.exit_code() == 69, "{error}");
+    assert!(error.to_string().contains("http://127.0.0.1:9/status"), "{error}");
 }

@@ -52,7 +52,7 @@ pub use registry::{Login, RegistrySettings};
 pub use rollup::{Bucket, Late, Rollup};
 pub use route::Route;
 pub use secret::Secret;
-pub use settings::{Admin, Batch, Log, LogFormat, Memory, Shutdown};
+pub use settings::{Admin, Batch, Log, LogFormat, Memory, Shutdown, Tracing};
 pub use sink::{NdjsonSink, PostgresSink, Sink};
 pub use source::{KafkaSource, NdjsonSource, Source, Start};
 pub use table_name::TableName;
@@ -69,7 +69,7 @@ use reader::{Entry, Findings, Table};
 /// Sizes in the file are texts such as `"64KiB"`, `"4MiB"`, `"1GB"`, or a number of bytes;
 /// durations are texts such as `"100ms"`, `"5s"`, `"2m"`, `"1h"`. Inside any text, `${env:NAME}`,
 /// `${env:NAME:-default}` and `${file:/path}` are replaced, and `$${` stands for `${`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Config {
     /// `[sources.<name>]`, at least one.
     pub sources: BTreeMap<String, Source>,
@@ -89,6 +89,8 @@ pub struct Config {
     pub admin: Admin,
     /// `[shutdown]`
     pub shutdown: Shutdown,
+    /// `[tracing]`
+    pub tracing: Tracing,
     /// `[log]`
     pub log: Log,
     /// What is allowed but can hardly be meant, for the log: a sink that no route writes to, say.
@@ -225,6 +227,7 @@ fn read(tree: &Node, findings: &Findings) -> Option<Config> {
     let rollups = rollup::read_all(&mut root, &ends, known_routes);
     let admin = settings::admin(&mut root);
     let shutdown = settings::shutdown(&mut root);
+    let tracing = settings::tracing(&mut root);
     let log = settings::log(&mut root);
     root.finish();
     check_files(tree, &ends, findings);
@@ -240,6 +243,7 @@ fn read(tree: &Node, findings: &Findings) -> Option<Config> {
         memory,
         admin,
         shutdown,
+        tracing,
         log,
         warnings: Vec::new(),
     })

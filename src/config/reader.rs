@@ -264,6 +264,20 @@ impl<'a> Entry<'a> {
         None
     }
 
+    /// A number from 0 to 1.
+    pub(super) fn share(&self) -> Option<f64> {
+        let number = match &self.node.value {
+            Value::Float(text) | Value::Word(text) => text.parse().ok(),
+            Value::Integer(integer) => Some(*integer as f64),
+            _ => None,
+        };
+        let share = number.filter(|number| (0.0..=1.0).contains(number));
+        if share.is_none() {
+            self.expected("a number from 0 to 1");
+        }
+        share
+    }
+
     /// A path: one in the file is relative to the file's folder, one in a variable or a flag to
     /// the working directory. `-` stays as it is.
     pub(super) fn path(&self, expected: &str) -> Option<PathBuf> {

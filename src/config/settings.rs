@@ -1,5 +1,5 @@
 //! The tables that are not named by the user: `[batch]`, `[memory]`, `[admin]`, `[shutdown]`,
-//! `[log]`.
+//! `[tracing]`, `[log]`.
 
 use std::{
     net::{Ipv4Addr, SocketAddr},
@@ -71,6 +71,22 @@ pub struct Shutdown {
 impl Default for Shutdown {
     fn default() -> Self {
         Self { drain: Duration::from_secs(10) }
+    }
+}
+
+/// `[tracing]`
+#[derive(Clone, Debug, PartialEq)]
+pub struct Tracing {
+    /// Where a collector takes OTLP over HTTP, `http://host:4318`; default: none, and nothing is told.
+    pub otlp: Option<String>,
+    /// Share of write sets that are told, 0 to 1; default: `0.01`. Those that were tried again or lost
+    /// are told in any case.
+    pub sample: f64,
+}
+
+impl Default for Tracing {
+    fn default() -> Self {
+        Self { otlp: None, sample: 0.01 }
     }
 }
 
@@ -163,6 +179,19 @@ pub(super) fn shutdown(root: &mut Table<'_>) -> Shutdown {
     let drain = table.take("drain").and_then(|entry| entry.duration(drains));
     table.finish();
     drain.map_or_else(Shutdown::default, |drain| Shutdown { drain })
+}
+
+pub(super) fn tracing(root: &mut Table<'_>) -> Tracing {
+    let mut table = root.section("tracing");
+    let expected = "the URL of a collector such as \"http://localhost:4318\"";
+    let is_url = |text: &str| {
+        let host = text.strip_prefix("http://")?;
+        (!host.is_empty() && !host.contains('@')).then(|| text.trim_end_matches('/').to_owned())
+    };
+    let otlp = table.take("otlp").and_then(|entry| entry.parsed(expected, is_url));
+    let sample = table.take("sample").and_then(|entry| entry.share());
+    table.finish();
+    Tracing { otlp, sample: sample.unwrap_or(Tracing::default().sample) }
 }
 
 pub(super) fn log(root: &mut Table<'_>) -> Log {

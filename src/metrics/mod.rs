@@ -89,6 +89,7 @@ metrics_table! {
     ROLLUP_BOUNDARY "tidegate_rollup_boundary_timestamp_seconds" "gauge" "rollup" "Up to when a rollup with a schedule is finished, as Unix time, as of its last turn.";
     ROLLUP_TOUCHED "tidegate_rollup_touched_buckets" "gauge" "rollup" "Finished buckets that its view reads from the detailed rows, as of its last turn.";
     ROLLUP_REFRESHES "tidegate_rollup_refreshes_total" "counter" "rollup, outcome" "Turns of a rollup; busy: another process was at it.";
+    TRACES "tidegate_traces_total" "counter" "outcome" "Write sets told to the collector (`[tracing]`), or dropped because it was away or slow.";
     KAFKA_ERRORS "tidegate_kafka_errors_total" "counter" "code" "Errors that the Kafka client reported.";
     CLIENT_MESSAGES "tidegate_client_queue_messages" "gauge" "source" "Messages that librdkafka has fetched and nobody has taken yet, as of the last 5 s.";
     CLIENT_BYTES "tidegate_client_queue_bytes" "gauge" "source" "The bytes of these.";
@@ -217,6 +218,10 @@ const DOUBTS: [&str; 5] = ["committed", "not_committed", "fenced", "regressed", 
 
 pub(crate) fn in_doubt(outcome: &'static str, batches: usize) {
     counter!(IN_DOUBT, "outcome" => outcome).increment(batches as u64);
+}
+
+pub(crate) fn traces(outcome: &'static str, write_sets: u64) {
+    counter!(TRACES, "outcome" => outcome).increment(write_sets);
 }
 
 pub(crate) fn kafka_error(code: &str) {

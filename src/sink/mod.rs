@@ -9,7 +9,7 @@ pub mod ndjson;
 pub mod null;
 pub mod postgres;
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc, time::Instant};
 
 use crate::{
     batch::{Batch, Layout},
@@ -39,6 +39,8 @@ pub struct Flushed {
     pub target: TargetId,
     /// The rows.
     pub batch: Batch,
+    /// When it was closed: since then it waits for a writer.
+    pub sent_at: Instant,
     /// Set by the writer.
     pub outcome: Option<Outcome>,
 }

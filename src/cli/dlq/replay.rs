@@ -262,8 +262,8 @@ impl<'a> Replay<'a> {
             end.take(letter, &mut batch).map_err(WriteError::Halt)?;
         }
         if !self.dry_run {
-            let flushed =
-                Flushed { lane: lane(first), target: end.target.id(), batch, outcome: None };
+            let (target, sent_at) = (end.target.id(), Instant::now());
+            let flushed = Flushed { lane: lane(first), target, batch, sent_at, outcome: None };
             let mut batches = [flushed];
             self.writer.write(end.target.id(), &mut batches, &self.heart)?;
             let [flushed] = batches;

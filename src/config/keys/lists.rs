@@ -310,6 +310,17 @@ pub(super) const SETTINGS: &[Key] = &[
         "`\"10s\"`",
         "how long work in flight may take at a stop or a revocation",
     ),
+    key(
+        "tracing.otlp",
+        "nothing is told",
+        "a collector that takes OTLP over HTTP: write sets are told to it as \
+         [traces](operations.md#traces)",
+    ),
+    key(
+        "tracing.sample",
+        "`0.01`",
+        "share of write sets that are told; those that were tried again or lost are told in any case",
+    ),
     key("log.format", "`\"auto\"`", "`auto`: human on a terminal, else JSON; on standard error"),
     key("log.level", "`\"info\"`", "the least that is shown"),
 ];
