@@ -30,7 +30,7 @@ step() { printf -- '\n--- %s\n' "$1" >&2; }
 wait_until() {
     local since=$SECONDS
     until eval "$1" >/dev/null 2>&1; do
-        if [ $((SECONDS - since)) -ge 60 ]; then echo "not within 60 s: $1" >&2; return 1; fi
+        if [ $((SECONDS - since)) -ge 120 ]; then echo "not within 120 s: $1" >&2; return 1; fi
         sleep 0.1
     done
 }

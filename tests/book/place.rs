@@ -15,7 +15,7 @@ use tempfile::TempDir;
 use crate::pages::root;
 
 /// No page takes as long, on whatever machine.
-const LIMIT: Duration = Duration::from_secs(120);
+const LIMIT: Duration = Duration::from_secs(300);
 const TAIL_LINES: usize = 60;
 
 /// A folder with `target/release`, `examples` and a `make` that builds nothing.
