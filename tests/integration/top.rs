@@ -71,7 +71,8 @@ fn top_says_so_when_something_else_answers() {
 
 /// It takes the whole screen, keeps itself up to date, and gives the terminal back as it was.
 fn in_a_terminal(world: &World, address: &str) {
-    let ends: [(&str, fn(&mut ChildStdin, &str)); 3] = [
+    type End = fn(&mut ChildStdin, &str);
+    let ends: [(&str, End); 3] = [
         ("q", |keys, _| keys.write_all(b"q").unwrap()),
         ("Ctrl-C", |keys, _| keys.write_all(b"\x03").unwrap()),
         ("SIGTERM", |_, pid| {
