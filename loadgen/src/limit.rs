@@ -116,9 +116,10 @@ impl FindLimit {
             report.steps.push(step);
             report.drain = self.drain(instances, stop, asked)?;
         }
-        if let (Some(step), None) = (report.exceeded(), report.bottleneck()) {
+        if report.exceeded().is_some() && report.bottleneck().is_none() {
             // Near the limit nobody is behind for long enough to tell by what: far above it, somebody is.
-            let rate = 2.0 * step.asked_per_s;
+            let most = report.steps.iter().map(|step| step.asked_per_s).fold(0.0, f64::max);
+            let rate = 1.5 * most;
             let looks = self.hold(instances, stop, &mut load, rate, NAME_MAX)?;
             report.named = looks.bottleneck();
             report.drain = self.drain(instances, stop, rate)?;
