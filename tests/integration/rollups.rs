@@ -116,7 +116,7 @@ fn a_view_shows_what_the_plain_aggregate_shows_whoever_changes_finished_buckets(
     world
         .sql
         .execute(
-            "UPDATE t SET at = at - interval '10 days' WHERE id = 2002; \
+            "UPDATE t SET at = at - interval '10 days' WHERE id IN (130, 2002); \
              UPDATE t SET status = 'removed' WHERE id = 2003; DELETE FROM t WHERE id = 500",
         )
         .unwrap();
