@@ -128,7 +128,7 @@ struct Progress {
     durable_ms: Option<i64>,
     /// When that was, as Unix time.
     moved_at_ms: Option<i64>,
-    /// The end of the partition, and the end of what was delivered before it: between the two is no record.
+    /// The end of what was delivered, and up to where there is no record behind it.
     end: Option<(i64, i64)>,
 }
 
@@ -271,8 +271,8 @@ impl Lane {
         (progress.open, progress.departed) = (Held::default(), departed);
     }
 
-    /// There is no record from `delivered`, the end of what was delivered, up to `end`, the end of the
-    /// partition: marks of transactions, records of aborted ones, what compaction removed.
+    /// There is no record from `delivered`, the end of what was delivered, up to `end`: marks of
+    /// transactions, records of aborted ones, what compaction removed.
     pub fn reach_end(&self, delivered: i64, end: i64) {
         if delivered < end {
             self.progress().end = Some((delivered, end));

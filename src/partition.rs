@@ -205,8 +205,17 @@ impl Partition {
         self.clock.enter(stage);
     }
 
-    /// The source has delivered everything up to `end`, where the partition ends: what lies between the last
-    /// record and it is none (marks of transactions, records of aborted ones).
+    /// Whether a lane has nothing in hand, and yet a lag: what is left may be no record.
+    pub(crate) fn may_be_at_end(&self) -> bool {
+        self.lanes.iter().any(|feed| {
+            feed.open.is_empty()
+                && !feed.frontier.is_pending()
+                && feed.lane.standing().lag().is_some_and(|lag| lag > 0)
+        })
+    }
+
+    /// The source has delivered everything up to `end`: what lies between the last record and it is none
+    /// (marks of transactions, records of aborted ones).
     pub(crate) fn reach_end(&self, end: i64) {
         for feed in &self.lanes {
             feed.lane.reach_end(feed.open.end, end);

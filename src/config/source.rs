@@ -159,6 +159,7 @@ fn parse_timestamp(text: &str) -> Option<Start> {
 
 const COMMITS: &str = "tidegate commits offsets itself, once their rows are in the sinks";
 const MEMORY: &str = "tidegate shares out its memory itself";
+const EOF: &str = "with it, the client loses records at a rebalance";
 const STATISTICS: &str = "tidegate's own metrics and lag depend on it";
 
 /// The properties that tidegate sets itself: why, and which key of ours to use instead.
@@ -172,7 +173,7 @@ pub(super) const OWNED: [(&str, &str, Option<&str>); 14] = [
     ("enable.auto.offset.store", COMMITS, None),
     ("auto.commit.interval.ms", COMMITS, Some("commit_interval")),
     ("statistics.interval.ms", STATISTICS, None),
-    ("enable.partition.eof", STATISTICS, None),
+    ("enable.partition.eof", EOF, None),
     ("queued.max.messages.kbytes", MEMORY, Some("memory.budget")),
     ("fetch.message.max.bytes", MEMORY, Some("memory.budget")),
     ("max.partition.fetch.bytes", MEMORY, Some("memory.budget")),

@@ -76,8 +76,9 @@ pub(super) fn group_config(config: &Config, fetch_bytes: usize) -> ClientConfig 
         .set("group.id", &config.group)
         .set("enable.auto.commit", "false")
         .set("enable.auto.offset.store", "false")
-        // Tells of what lies at the end of a partition and is no record.
-        .set("enable.partition.eof", "true")
+        // With it, reading a queue in batches moves the client's position past the record that comes next
+        // (rd_kafka_q_serve_rkmessages takes the end's offset for a record's), and a pause for a rebalance skips it.
+        .set("enable.partition.eof", "false")
         .set("statistics.interval.ms", STATISTICS_MS.to_string())
         // Positions are always given as numbers; one that is not there is an error, never a reset.
         .set("auto.offset.reset", "error")

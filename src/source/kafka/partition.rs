@@ -42,6 +42,12 @@ impl PartitionReader {
             }
             if read == 0 {
                 partition.tick(heart);
+                // All that was read has been pushed: what the client is past besides was no record.
+                if partition.may_be_at_end()
+                    && let Some(position) = self.queue.position()
+                {
+                    partition.reach_end(position);
+                }
                 let wait = partition.wait();
                 partition.enter(Stage::Poll);
                 // The wait ends with the first record, which has been pushed by then; its own time is
@@ -78,7 +84,6 @@ impl PartitionReader {
                     partition.push(&message.record(&self.topic), heart);
                     count += 1;
                 }
-                Err((RDKafkaErrorCode::PartitionEOF, end)) => partition.reach_end(end),
                 Err((code, _)) => {
                     let name = format!("{}[{}]", self.topic, self.number);
                     metrics::kafka_error(&format!("{code:?}"));

@@ -13,7 +13,7 @@ use std::{
 };
 
 use rdkafka::{
-    bindings as c,
+    Offset, TopicPartitionList, bindings as c,
     consumer::{BaseConsumer, Consumer as _},
     error::RDKafkaErrorCode,
     types::RDKafkaMessage,
@@ -28,8 +28,10 @@ pub(super) struct PartitionQueue {
     queue: Owned<c::rd_kafka_queue_t>,
     /// Where the C library writes them; what is not null is still to be destroyed.
     messages: Box<[*mut RDKafkaMessage; READ_MAX]>,
+    topic: String,
+    partition: i32,
     /// After the queue, which must be gone before its client is.
-    _consumer: Arc<BaseConsumer<Client>>,
+    consumer: Arc<BaseConsumer<Client>>,
 }
 
 // SAFETY: librdkafka's queues may be used from any thread, and between two reads `messages` is empty.
@@ -42,16 +44,29 @@ impl PartitionQueue {
         topic: &str,
         partition: i32,
     ) -> Option<Self> {
-        let topic = CString::new(topic).ok()?;
+        let name = CString::new(topic).ok()?;
         let client = consumer.client().native_ptr();
         // SAFETY: the client is valid while `consumer` is borrowed; the queue is a reference of ours, or
         // null.
-        let queue = unsafe { c::rd_kafka_queue_get_partition(client, topic.as_ptr(), partition) };
+        let queue = unsafe { c::rd_kafka_queue_get_partition(client, name.as_ptr(), partition) };
         let queue = Owned::new(queue, c::rd_kafka_queue_destroy)?;
         // SAFETY: the queue is valid; without a destination its messages stay in it.
         unsafe { c::rd_kafka_queue_forward(queue.ptr(), ptr::null_mut()) };
         let messages = Box::new([ptr::null_mut(); READ_MAX]);
-        Some(Self { queue, messages, _consumer: Arc::clone(consumer) })
+        let (topic, consumer) = (topic.to_owned(), Arc::clone(consumer));
+        Some(Self { queue, messages, topic, partition, consumer })
+    }
+
+    /// The offset behind all that was read, also behind marks of transactions, which are not given.
+    pub(super) fn position(&self) -> Option<i64> {
+        let mut list = TopicPartitionList::new();
+        list.add_partition(&self.topic, self.partition);
+        // SAFETY: both are valid while they are borrowed; the call looks up numbers, and does not wait.
+        unsafe { c::rd_kafka_position(self.consumer.client().native_ptr(), list.ptr()) };
+        match list.find_partition(&self.topic, self.partition)?.offset() {
+            Offset::Offset(offset) => Some(offset),
+            _ => None,
+        }
     }
 
     /// The messages that are there, without waiting; or else the next one, if it comes within `wait`.

@@ -59,7 +59,8 @@ impl RangeSource {
         let fetch_bytes = self.kafka.memory.fetch_bytes(partitions);
         let mut config = client::group_config(&self.kafka.config, fetch_bytes);
         config.remove("group.instance.id");
-        config.set("group.id", GROUP);
+        // Partitions that are assigned by hand are never paused.
+        config.set("group.id", GROUP).set("enable.partition.eof", "true");
         let consumer = config.create_with_context(Client::new(&self.kafka.name));
         consumer.map_err(|error| self.kafka.misconfigured(&error))
     }
