@@ -134,6 +134,9 @@ pub fn install() -> Result<PrometheusHandle, Error> {
     for outcome in ["ok", "failed"] {
         counter!(COMMITS, "outcome" => outcome).absolute(0);
     }
+    for outcome in ["sent", "dropped"] {
+        counter!(TRACES, "outcome" => outcome).absolute(0);
+    }
     for outcome in ["claimed", "outranked"] {
         counter!(CLAIMS, "outcome" => outcome).absolute(0);
     }
