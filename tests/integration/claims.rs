@@ -1,6 +1,8 @@
 //! Lanes that are lost while the group still counts the member: what the database says is right, and
 //! the process goes on by itself.
 
+use tidegate::sink::postgres::ddl;
+
 use crate::support::{Tidegate, World, eventually, orders_profile, start_load};
 
 const TARGET: &str = "serving.public.orders";
@@ -154,4 +156,25 @@ fn tables_of_an_earlier_build_are_brought_up_to_date() {
     });
     tidegate.stop();
     world.assert_exact(&ledger, 46);
+}
+
+#[test]
+fn whichever_column_an_earlier_build_did_not_know_of_is_added() {
+    let world = World::new("earlier-build", 1);
+    let mut tidegate = world.run_orders(&[]);
+    tidegate.await_ready();
+    tidegate.stop();
+    let added: Vec<_> = ddl::added_columns().collect();
+    assert!(added.len() >= 5, "{added:?}");
+    for (table, column) in added {
+        world.sql.execute(&format!("ALTER TABLE {table} DROP COLUMN {column}")).unwrap();
+        let mut tidegate = world.run_orders(&[]);
+        tidegate.await_ready();
+        tidegate.stop();
+        let sql = format!(
+            "SELECT count(*) FROM pg_attribute WHERE attrelid = '{table}'::regclass \
+             AND attname = '{column}' AND NOT attisdropped"
+        );
+        assert_eq!(world.number(&sql), 1, "{table}.{column}");
+    }
 }

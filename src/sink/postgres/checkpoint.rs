@@ -62,6 +62,13 @@ const CREATE_SQL: &str = "\
 const READ_SQL: &str = "\
     SELECT checkpoint_id, next_offset, epoch FROM tidegate.checkpoints WHERE checkpoint_id = ANY($1)";
 
+/// Whether all tables are there, with the columns that earlier builds did not know of.
+const IS_CURRENT_SQL: &str = "\
+    SELECT to_regclass('tidegate.rollup_touched') IS NOT NULL AND NOT EXISTS ( \
+        SELECT FROM unnest($1::text[], $2::text[]) AS added(name, attname) WHERE NOT EXISTS ( \
+            SELECT FROM pg_attribute a WHERE a.attrelid = to_regclass(added.name) \
+            AND a.attname = added.attname AND NOT a.attisdropped))";
+
 /// Who claims, beside his group: of these, only the mapping is compared.
 #[derive(Clone, Copy)]
 pub(super) struct Identity<'a> {
@@ -77,10 +84,9 @@ pub(super) struct Identity<'a> {
 /// When Postgres cannot be asked or refuses.
 pub(super) async fn ensure_schema(client: &mut Object) -> Result<(), PgError> {
     let failed = |error: tokio_postgres::Error| PgError::from_driver(&error);
-    let is_current = "SELECT to_regclass('tidegate.rollup_touched') IS NOT NULL AND EXISTS ( \
-        SELECT FROM pg_attribute WHERE attrelid = to_regclass('tidegate.checkpoints') \
-        AND attname = 'replaced' AND NOT attisdropped)";
-    if client.query_one(is_current, &[]).await.map_err(failed)?.get(0) {
+    let (tables, columns): (Vec<&str>, Vec<&str>) = ddl::added_columns().unzip();
+    let current = client.query_one(IS_CURRENT_SQL, &[&tables, &columns]).await;
+    if current.map_err(failed)?.get(0) {
         return Ok(());
     }
     let transaction = client.transaction().await.map_err(failed)?;

@@ -90,6 +90,15 @@ COMMENT ON TABLE tidegate.checkpoints IS 'Next offset of each lane; moved in the
 COMMENT ON TABLE tidegate.dead_letters IS 'Records that could not become rows, with their bytes and the reason';
 "#;
 
+/// The columns that earlier builds did not know of, each with its table.
+pub fn added_columns() -> impl Iterator<Item = (&'static str, &'static str)> {
+    let altered = SCHEMA_SQL.lines().filter_map(|line| line.strip_prefix("ALTER TABLE "));
+    altered.filter_map(|line| {
+        let (table, column) = line.split_once(" ADD COLUMN IF NOT EXISTS ")?;
+        Some((table, column.split_once(' ')?.0))
+    })
+}
+
 /// The statements that make the missing table of a target, by what its records look like.
 ///
 /// # Errors
