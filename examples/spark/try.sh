@@ -66,8 +66,8 @@ await_rows 100000
 # Late orders while Spark reads and sums.
 orders 2 100000 &
 late=$!
-# /tmp may be small, and Spark's own log is long.
-"$cache/venv/bin/spark-submit" --master 'local[2]' --jars "$(printf '%s,' "$cache"/jars/*.jar)" \
+# Spark asks the first python3 for its home. /tmp may be small, and Spark's own log is long.
+PATH=$cache/venv/bin:$PATH "$cache/venv/bin/spark-submit" --master 'local[2]' --jars "$(printf '%s,' "$cache"/jars/*.jar)" \
     --conf spark.sql.shuffle.partitions=4 --conf spark.ui.enabled=false \
     "$here/orders_batch.py" --tidegate "$tidegate" --config examples/orders.toml --to 2026-01-01 \
     2>"$state/spark.log" || { tail -n 40 "$state/spark.log" >&2; die "the job failed"; }
