@@ -36,16 +36,18 @@ const STEP_BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED; \
     SET LOCAL statement_timeout = '1h'; SET LOCAL jit = off";
 const LOCK_SQL: &str = "SELECT pg_advisory_xact_lock($1, hashtext($2))";
 
-/// A lane of the live table that is ahead of the replay's, or has none beside it.
-const AHEAD_SQL: &str = "\
-    SELECT format('%s[%s]', l.topic, l.partition) FROM tidegate.replays v \
+/// A partition in which the live table and the replay's are not at the same offset. Where the live one is
+/// ahead, it may have merged late rows that the other has not; where it is behind, it will merge them again.
+const APART_SQL: &str = "\
+    SELECT format('%s[%s]', d.topic, d.partition) FROM tidegate.replays v \
     CROSS JOIN LATERAL (SELECT '.' || v.table_schema || '.' || v.table_name AS suffix) s \
-    JOIN tidegate.checkpoints l ON right(l.target, length(suffix)) = suffix \
-        AND l.consumer_group <> v.consumer_group \
-    LEFT JOIN tidegate.checkpoints r ON r.consumer_group = v.consumer_group \
-        AND r.cluster_id = l.cluster_id AND r.topic = l.topic AND r.partition = l.partition \
+    CROSS JOIN LATERAL (SELECT topic, partition, l.next_offset AS live, r.next_offset AS replayed \
+        FROM (SELECT * FROM tidegate.checkpoints \
+            WHERE right(target, length(suffix)) = suffix AND consumer_group <> v.consumer_group) l \
+        FULL JOIN (SELECT * FROM tidegate.checkpoints WHERE consumer_group = v.consumer_group) r \
+            USING (cluster_id, topic, partition)) d \
     WHERE to_regclass(format('%I.%I', v.table_schema, v.version)) = to_regclass($1) \
-        AND coalesce(r.next_offset, 0) < l.next_offset LIMIT 1";
+        AND coalesce(d.live, 0) <> coalesce(d.replayed, 0) LIMIT 1";
 const REPLAYED_SQL: &str = "\
     SELECT EXISTS (SELECT FROM tidegate.replays v WHERE v.state = 'loaded' \
         AND to_regclass(format('%I.%I', v.table_schema, v.version)) = to_regclass($1))";
@@ -100,18 +102,19 @@ async fn restore_range(
         let since = Instant::now();
         client.batch_execute(STEP_BEGIN).await.map_err(failed)?;
         client.query(LOCK_SQL, &[&LATE_LOCK, &rollup.name]).await.map_err(failed)?;
-        let ahead = match is_merged {
-            true => client.query_opt(AHEAD_SQL, &[&shown]).await.map_err(failed)?,
+        let apart = match is_merged {
+            true => client.query_opt(APART_SQL, &[&shown]).await.map_err(failed)?,
             false => None,
         };
-        if let Some(lane) = ahead {
+        if let Some(lane) = apart {
             let lane: String = lane.get(0);
             client.batch_execute("ROLLBACK").await.map_err(failed)?;
             return Ok(Err(Error::new(
                 ErrorKind::Temporary,
                 format!(
-                    "rollup {}: its table is ahead of {shown} in {lane}, perhaps by late rows: stop the \
-                     route, let the replay go on to its end, and try again",
+                    "rollup {}: its table and {shown} are not at the same offset of {lane}, and may \
+                     differ by late rows: stop the route, let the replay go on as far as it is, and \
+                     try again",
                     rollup.name
                 ),
             )));

@@ -154,6 +154,7 @@ async fn try_run(
     }
     let deletes = layouts.contains_key(&Layout::DELETE);
     // What an earlier run has copied and not merged was rolled back.
+    session.copied = 0;
     for (layout, (bytes, count)) in layouts {
         session.copy(target, layout, &[bytes.freeze()], count, None).await?;
     }
