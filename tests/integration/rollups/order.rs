@@ -102,3 +102,15 @@ fn a_refresh_forgets_what_it_has_seen_and_nothing_that_was_logged_meanwhile() {
     assert_equal(&world, "day", "UTC", "behind a refresh");
     tidegate.stop();
 }
+
+#[test]
+fn a_change_in_an_old_snapshot_is_logged_whatever_that_snapshot_shows() {
+    let (world, tidegate) = world("rollup-old-snapshot", "sum(amount)");
+    let editor = stack::Client::connect(&world.url).unwrap();
+    editor.execute("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT FROM t").unwrap();
+    must(&world, &["run", "--to", "2026-01-08"]);
+    editor.execute("UPDATE t SET amount = amount + 5 WHERE id = 4; COMMIT").unwrap();
+    assert_eq!(touched(&world), 1);
+    assert_equal(&world, "day", "UTC", "behind the change");
+    tidegate.stop();
+}
