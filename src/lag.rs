@@ -7,10 +7,13 @@ use std::{
     time::{Duration, Instant},
 };
 
+use serde::Deserialize;
+
 use crate::lane::Standing;
 
-/// What the lag of a lane does.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+/// What the lag of a lane does; the worst last.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[serde(from = "String")]
 pub enum LagState {
     /// Not seen for long enough, or the end of the partition is not known.
     #[default]
@@ -41,6 +44,12 @@ impl LagState {
             Self::WillExceedRetention => "will_exceed_retention",
             Self::Unknown => "unknown",
         }
+    }
+}
+
+impl From<String> for LagState {
+    fn from(name: String) -> Self {
+        Self::ALL.into_iter().find(|state| state.as_str() == name).unwrap_or_default()
     }
 }
 

@@ -6,6 +6,8 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
+pub(crate) use crate::lag::LagState;
+
 /// All of it; rates, shares and latencies are of the last seconds.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
@@ -156,30 +158,6 @@ pub(crate) struct Lane {
     pub(crate) catch_up_seconds: Option<f64>,
     pub(crate) rows_per_s: Option<f64>,
     pub(crate) lost: Option<String>,
-}
-
-/// What the lag of a lane does; the worst last.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
-#[serde(from = "String")]
-pub(crate) enum LagState {
-    #[default]
-    Unknown,
-    Ok,
-    Growing,
-    Stalled,
-    WillExceedRetention,
-}
-
-impl From<String> for LagState {
-    fn from(name: String) -> Self {
-        match name.as_str() {
-            "ok" => Self::Ok,
-            "growing" => Self::Growing,
-            "stalled" => Self::Stalled,
-            "will_exceed_retention" => Self::WillExceedRetention,
-            _ => Self::Unknown,
-        }
-    }
 }
 
 impl LagState {

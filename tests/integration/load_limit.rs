@@ -4,7 +4,7 @@ use std::{sync::atomic::AtomicBool, time::Duration};
 
 use loadgen::{Clock, FindLimit, Load, Profile};
 
-use crate::support::{Tidegate, World};
+use crate::support::{Tidegate, World, load_of};
 
 /// The only writer sleeps 4 ms a row, and so does less than 250 rows a second.
 const SLOW: &str = "CREATE FUNCTION dawdle() RETURNS trigger LANGUAGE plpgsql \
@@ -15,17 +15,8 @@ const AT_MOST: f64 = 250.0;
 fn search(world: &World, tidegate: &mut Tidegate) -> FindLimit {
     FindLimit {
         load: Load {
-            brokers: world.brokers.clone(),
-            topic: world.name.clone(),
-            profile: Profile { clock: Clock::Now, ..Profile::default() },
-            replication: 1,
-            count: None,
-            rate: None,
-            duration: None,
-            compression: "none".to_owned(),
-            threads: Some(1),
             properties: vec![("linger.ms".to_owned(), "5".to_owned())],
-            show_progress: false,
+            ..load_of(world, Profile { clock: Clock::Now, ..Profile::default() })
         },
         status: vec![tidegate.address()],
         start: 200.0,

@@ -16,7 +16,7 @@ pub(crate) use acls::{Acl, allow};
 pub(crate) use browser::{Browser, Tab};
 pub(crate) use chance::Chance;
 pub(crate) use members::{await_owned, await_settled};
-pub(crate) use orders::{RunningLoad, load, orders_profile, start_load};
+pub(crate) use orders::{RunningLoad, load, load_of, orders_profile, start_load};
 pub(crate) use records::{
     Message, Received, committed, coordinator_of, delete_group, delete_records_before,
     expected_poison, join_group, leader_of, produce, produce_to, produce_with_header, read_topic,

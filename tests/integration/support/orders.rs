@@ -18,7 +18,8 @@ pub(crate) fn orders_profile(seed: u64) -> Profile {
     Profile { seed, updates: 0.1, deletes: 0.01, poison: 0.002, ..Profile::default() }
 }
 
-fn load_of(world: &World, profile: Profile) -> Load {
+/// A load of `profile` without an end, as fast as one thread can.
+pub(crate) fn load_of(world: &World, profile: Profile) -> Load {
     Load {
         brokers: world.brokers.clone(),
         topic: world.name.clone(),
