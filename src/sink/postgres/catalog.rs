@@ -155,11 +155,18 @@ pub async fn read(
 ) -> Result<Option<Result<Table, Error>>, PgError> {
     let failed = |error: tokio_postgres::Error| PgError::from_driver(&error);
     let quoted = quoted_name(name);
-    let Some(row) = client.query_opt(TABLE_SQL, &[&quoted]).await.map_err(failed)? else {
-        return Ok(None);
+    let (row, schema, name) = loop {
+        let Some(row) = client.query_opt(TABLE_SQL, &[&quoted]).await.map_err(failed)? else {
+            return Ok(None);
+        };
+        let (schema, found): (String, String) = (row.get(1), row.get(2));
+        // to_regclass looks into a cache, the rest into the statement's snapshot: while a swap renames tables, the
+        // one that has just gone may be found by its former name.
+        if found == name.name {
+            break (row, schema, found);
+        }
     };
     let oid: u32 = row.get(0);
-    let (schema, name): (String, String) = (row.get(1), row.get(2));
     let shown = format!("{schema}.{name}");
     let (kind, persistence): (String, String) = (row.get(3), row.get(4));
     let problem = if !matches!(kind.as_str(), "r" | "p") {
