@@ -13,6 +13,7 @@ pub use crate::{
 };
 use crate::{
     lane::Held,
+    memory::Hold,
     record::Record,
     rejection::{Reason, Rejection},
 };
@@ -149,6 +150,8 @@ pub struct Batch {
     pub timestamps_ms: Vec<(i64, u32)>,
     /// Why it was closed.
     pub trigger: Trigger,
+    /// What it holds of the memory while it is on its way.
+    pub hold: Option<Hold>,
     opened_at: Option<Instant>,
     dead_letter_bytes: usize,
 }
@@ -190,14 +193,14 @@ impl Batch {
             replayed: Vec::new(),
             timestamps_ms: Vec::new(),
             trigger: Trigger::Age,
+            hold: None,
             opened_at: None,
             dead_letter_bytes: 0,
         }
     }
 
-    /// Empties it for reuse from `begin` on, with its buffers, unless they grew beyond
-    /// `capacity_max` bytes.
-    pub fn reset(&mut self, begin: i64, capacity_max: usize) {
+    /// Empties it for reuse from `begin` on, with its buffers.
+    pub fn reset(&mut self, begin: i64) {
         self.begin = begin;
         self.end = begin;
         self.records = 0;
@@ -214,9 +217,20 @@ impl Batch {
         for segment in &mut self.segments {
             segment.rows = 0;
             segment.origins.clear();
-            clear_within(&mut segment.bytes, capacity_max);
+            segment.bytes.clear();
         }
-        clear_within(&mut self.originals, capacity_max);
+        self.originals.clear();
+        self.hold = None;
+    }
+
+    /// Bytes that its buffers take, used or not.
+    pub fn capacity(&self) -> usize {
+        let segments = self.segments.iter().map(|s| s.bytes.capacity() + 4 * s.origins.capacity());
+        let late = self.late.iter().map(|s| s.bytes.capacity() + 4 * s.origins.capacity());
+        segments.chain(late).sum::<usize>()
+            + self.originals.capacity()
+            + 16 * self.timestamps_ms.capacity()
+            + self.dead_letter_bytes
     }
 
     /// The segment for rows of `layout`.
@@ -398,13 +412,6 @@ impl Batch {
     }
 }
 
-fn clear_within(buffer: &mut Vec<u8>, capacity_max: usize) {
-    buffer.clear();
-    if buffer.capacity() > capacity_max {
-        *buffer = Vec::new();
-    }
-}
-
 #[cfg(test)]
 mod histories;
 
@@ -526,7 +533,7 @@ mod tests {
         push(&mut batch, &record(2, b"c"), 0);
         assert_eq!(batch.segments.len(), 2);
         assert_eq!(batch.segments[0].rows, 2);
-        batch.reset(3, 1 << 20);
+        batch.reset(3);
         assert!(batch.is_empty());
         assert_eq!((batch.begin, batch.end, batch.rows(), batch.held_bytes()), (3, 3, 0, 0));
         push(&mut batch, &record(3, b"d"), 5);

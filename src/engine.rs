@@ -29,6 +29,7 @@ use crate::{
         ndjson::NdjsonSource,
     },
     spans::Spans,
+    spares::Spares,
     state_line::StateLine,
     status::{RouteStatus, SinkStatus, SourceState, Status, TargetStatus},
     topics,
@@ -93,6 +94,7 @@ impl Engine {
             watchdog,
             shutdown,
             status: Arc::new(Status::new(Arc::clone(&memory))),
+            spares: Arc::new(Spares::new(&memory)),
             memory,
             policy: BatchPolicy {
                 rows: config.batch.rows,

@@ -342,7 +342,8 @@ impl Lane {
     }
 
     /// The batch found its fate: moves the frontier and gives the buffers back.
-    pub fn settle(&self, batch: Batch, outcome: Outcome) {
+    pub fn settle(&self, mut batch: Batch, outcome: Outcome) {
+        batch.hold = None;
         match outcome {
             Outcome::Durable => {
                 let mut progress = self.progress();

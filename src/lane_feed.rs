@@ -16,6 +16,7 @@ use crate::{
     incidents,
     intake::Intake,
     lane::{Lane, LaneKey},
+    memory::Hold,
     record::Record,
     rejection::Rejection,
     row::Row,
@@ -38,7 +39,8 @@ pub(crate) struct LaneFeed {
     pub(crate) intake: Intake,
     pub(crate) queue: Sender<Flushed>,
     pub(crate) open: Batch,
-    pub(crate) spare: Option<Batch>,
+    /// What the open batch holds of the memory, as of the last look.
+    hold: Hold,
     /// The batch that came back because the target had changed; it still counts as on its way.
     pub(crate) stale: Option<Batch>,
     /// When the batch that is on its way left, and how long the one before it was.
@@ -56,6 +58,7 @@ impl LaneFeed {
         intake: Intake,
         queue: Sender<Flushed>,
         breaker: Breaker,
+        hold: Hold,
     ) -> Self {
         let position = lane.durable();
         Self {
@@ -64,7 +67,7 @@ impl LaneFeed {
             intake,
             queue,
             open: Batch::new(position),
-            spare: None,
+            hold,
             stale: None,
             departed_at: None,
             took: Duration::ZERO,
@@ -161,7 +164,9 @@ impl LaneFeed {
     /// Tells what was taken in since the last time, and what the open batch holds.
     pub(crate) fn publish(&mut self) {
         self.lane.take_in(std::mem::take(&mut self.unpublished));
-        self.lane.hold(self.open.held());
+        let held = self.open.held();
+        self.hold.resize(self.open.capacity());
+        self.lane.hold(held);
     }
 }
 

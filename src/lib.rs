@@ -61,6 +61,7 @@ pub mod sink;
 mod snapshot;
 pub mod source;
 mod spans;
+mod spares;
 pub mod stage;
 mod state_line;
 pub mod status;

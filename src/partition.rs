@@ -27,6 +27,7 @@ use crate::{
     selector::Selector,
     shutdown::Shutdown,
     sink::Flushed,
+    spares::Spares,
     stage::{Stage, StageClock, ThreadClock},
     stop::Stop,
     watchdog::Heart,
@@ -51,6 +52,7 @@ pub(crate) struct Partition {
     stop: Arc<Stop>,
     shutdown: Shutdown,
     memory: Arc<Memory>,
+    spares: Arc<Spares>,
     policy: BatchPolicy,
     clock: ThreadClock,
     /// Bytes of keys and payloads that were taken in since the last time, and all of the source's.
@@ -67,6 +69,7 @@ pub(crate) struct PartitionParts {
     pub(crate) stop: Arc<Stop>,
     pub(crate) shutdown: Shutdown,
     pub(crate) memory: Arc<Memory>,
+    pub(crate) spares: Arc<Spares>,
     pub(crate) policy: BatchPolicy,
     pub(crate) clock: StageClock,
     pub(crate) source_bytes: Arc<AtomicU64>,
@@ -83,6 +86,7 @@ impl Partition {
             stop: parts.stop,
             shutdown: parts.shutdown,
             memory: parts.memory,
+            spares: parts.spares,
             policy: parts.policy,
             clock: parts.clock.thread(Stage::Encode),
             unpublished_bytes: 0,
@@ -111,6 +115,10 @@ impl Partition {
             return;
         }
         self.unpublished_bytes += record.bytes() as u64;
+        let begins = |feed: &LaneFeed| feed.open.is_empty() && record.offset >= feed.open.end;
+        if self.lanes.iter().any(begins) && !self.memory.has_room() {
+            self.wait_for_room(heart);
+        }
         let mut decoded = self.decoder.decode(record);
         let mut turn = self.turns;
         for index in 0..self.lanes.len() {
@@ -124,6 +132,9 @@ impl Partition {
                 turn = self.turns;
             }
             let feed = &mut self.lanes[index];
+            if feed.open.is_empty() {
+                feed.open = self.spares.take(feed.open.begin);
+            }
             let row = decoded.as_ref().map(|()| self.decoder.row(record));
             if let Some(wish) = feed.offer(record, row)
                 && !self.take_with_change(index, record, wish, heart)
@@ -135,6 +146,19 @@ impl Partition {
                 self.flush(index, trigger, None, heart);
             }
         }
+    }
+
+    /// Hundreds of lanes that all fill a batch would fill small ones, which are dear: this one waits for others'
+    /// to be done with, though not for long. Their sink may stand still.
+    #[cold]
+    fn wait_for_room(&self, heart: &Heart) {
+        self.enter(Stage::Send);
+        let until = Instant::now() + WAIT_MAX;
+        while !self.memory.has_room() && !self.must_stop() && Instant::now() < until {
+            heart.beat();
+            self.memory.wait_for_room(until.saturating_duration_since(Instant::now()));
+        }
+        self.enter(Stage::Encode);
     }
 
     /// Waits until what the record cannot be read without is there. False if an order to stop comes
@@ -199,6 +223,11 @@ impl Partition {
         wait
     }
 
+    /// Whether no lane has anything in hand, nor waits for a writer.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.lanes.iter().all(|feed| feed.open.is_empty() && !feed.frontier.is_pending())
+    }
+
     /// What the thread does from now on, where the source knows it: `Poll` while it waits for a record,
     /// else `Encode`.
     pub(crate) fn enter(&self, stage: Stage) {
@@ -249,7 +278,6 @@ impl Partition {
         {
             return;
         }
-        let capacity_max = self.policy.bytes * 2;
         let feed = &mut self.lanes[index];
         let (records, letters) = (feed.open.records, &feed.open.dead_letters);
         if let Err(tripped) = feed.breaker.check(records, letters.len() as u64) {
@@ -266,9 +294,8 @@ impl Partition {
             )));
             return;
         }
-        let mut next = feed.spare.take().unwrap_or_else(|| Batch::new(end));
-        next.reset(end, capacity_max);
-        let mut batch = std::mem::replace(&mut feed.open, next);
+        // It gets its buffers with its first record.
+        let mut batch = std::mem::replace(&mut feed.open, Batch::new(end));
         batch.trigger = trigger;
         metrics::batch_closed(trigger, batch.rows(), batch.encoded_bytes());
         failpoint!("batch.closed");
@@ -276,7 +303,9 @@ impl Partition {
     }
 
     /// Hands a batch to the writers, which has departed.
-    fn send(&mut self, index: usize, batch: Batch, heart: &Heart) {
+    fn send(&mut self, index: usize, mut batch: Batch, heart: &Heart) {
+        batch.hold = Some(self.memory.hold_of(batch.capacity()));
+        self.publish();
         let feed = &self.lanes[index];
         let (lane, target) = (Arc::clone(&feed.lane), feed.target.id());
         let (queue, sent_at) = (feed.queue.clone(), feed.departed_at());
@@ -355,7 +384,7 @@ impl Partition {
         }
         match acknowledgement.outcome {
             Outcome::Stale => feed.stale = Some(acknowledgement.batch),
-            _ => feed.spare = Some(acknowledgement.batch),
+            _ => self.spares.put(acknowledgement.batch),
         }
     }
 
@@ -409,13 +438,14 @@ mod tests {
             Arc::new(Lane::new(key, group, None, index, *position, sender))
         };
         let lanes: Vec<Arc<Lane>> = positions.iter().enumerate().map(lane).collect();
+        let memory = Arc::new(Memory::new(64 << 20, 1 << 20));
         let feed = |lane: &Arc<Lane>| {
             let breaker = Breaker::new(50);
             let intake = Intake::new(&NullSink, None, &[]).unwrap();
             let (target, queue) = (Arc::new(NullSink), queue_sender.clone());
-            LaneFeed::new(Arc::clone(lane), target, intake, queue, breaker)
+            LaneFeed::new(Arc::clone(lane), target, intake, queue, breaker, memory.hold())
         };
-        let stop = Arc::new(Stop::default());
+        let (stop, spares) = (Arc::new(Stop::default()), Arc::new(Spares::new(&memory)));
         let partition = Partition::new(PartitionParts {
             selectors: Vec::new(),
             decoder: Decoder::new(&FormatKind::Json, &[], 100),
@@ -423,7 +453,8 @@ mod tests {
             acknowledgements,
             stop: Arc::clone(&stop),
             shutdown: Shutdown::default(),
-            memory: Arc::new(Memory::new(64 << 20, 1 << 20)),
+            memory: Arc::clone(&memory),
+            spares,
             policy: BatchPolicy { rows: 2, bytes: 1 << 20, age: Some(Duration::from_secs(60)) },
             clock: StageClock::default(),
             source_bytes: Arc::default(),

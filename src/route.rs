@@ -20,6 +20,7 @@ use crate::{
     shutdown::Shutdown,
     sink::{Flushed, Group, Target},
     spans::Spans,
+    spares::Spares,
     status::Status,
     stop::Stop,
     watchdog::Watchdog,
@@ -36,6 +37,8 @@ pub struct Context {
     pub status: Arc<Status>,
     /// The memory budget.
     pub memory: Arc<Memory>,
+    /// Buffers for batches.
+    pub(crate) spares: Arc<Spares>,
     /// When batches close.
     pub policy: BatchPolicy,
     /// How long a revocation or a shutdown may drain.
@@ -143,6 +146,7 @@ impl Route {
                 intake,
                 target.queue.clone(),
                 Breaker::new(self.max_dead_letter_percent),
+                context.memory.hold(),
             ));
             lanes.push(lane);
         }
@@ -156,6 +160,7 @@ impl Route {
             stop: Arc::clone(&stop),
             shutdown: context.shutdown.clone(),
             memory: Arc::clone(&context.memory),
+            spares: Arc::clone(&context.spares),
             policy: context.policy,
             clock: context.status.partition_clock.clone(),
             source_bytes: context.status.consumed_bytes_of(&self.source),

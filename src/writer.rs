@@ -1,7 +1,10 @@
 //! The writer pool of a sink: gather, write, retry, acknowledge.
 
 use std::{
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
     thread::JoinHandle,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
@@ -33,6 +36,11 @@ const BACKOFF_MAX: Duration = Duration::from_secs(2);
 /// for 20,000 rows.
 const FULL_BATCHES_MAX: usize = 2;
 
+/// How long less than one full batch waits for others, while as many of the pool write already: hundreds of
+/// lanes would else make a transaction of each little batch.
+const LINGER: Duration = Duration::from_millis(5);
+const BUSY_MIN: usize = 2;
+
 /// One thread of the pool.
 pub(crate) struct WriterThread {
     sink_name: String,
@@ -41,6 +49,8 @@ pub(crate) struct WriterThread {
     /// A batch of another target, taken from the queue while gathering.
     held: Option<Flushed>,
     policy: BatchPolicy,
+    /// How many of the pool write.
+    writing: Arc<AtomicUsize>,
     status: Arc<SinkStatus>,
     clock: Arc<ThreadClock>,
     latency: Arc<Latency>,
@@ -60,6 +70,7 @@ impl WriterThread {
         status: &Arc<SinkStatus>,
         context: &Context,
     ) -> Result<Vec<JoinHandle<()>>, Error> {
+        let writing = Arc::new(AtomicUsize::new(0));
         let spawn = |number| {
             let clock = Arc::new(status.clock.thread(Stage::Gather));
             let thread = Self {
@@ -68,6 +79,7 @@ impl WriterThread {
                 queue: queue.clone(),
                 held: None,
                 policy: context.policy,
+                writing: Arc::clone(&writing),
                 status: Arc::clone(status),
                 clock,
                 latency: Arc::clone(&context.status.latency),
@@ -92,7 +104,9 @@ impl WriterThread {
                 Ok(first) => {
                     let mut batches = self.gather(first);
                     failpoint!("batch.gathered");
+                    self.writing.fetch_add(1, Relaxed);
                     self.write(&mut batches, heart);
+                    self.writing.fetch_sub(1, Relaxed);
                 }
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return,
@@ -106,11 +120,18 @@ impl WriterThread {
         let mut records = first.batch.records;
         let mut bytes = first.batch.held_bytes();
         let mut batches = vec![first];
+        let begun = Instant::now();
         let room_for_one = FULL_BATCHES_MAX - 1;
         while records <= (self.policy.rows * room_for_one) as u64
             && bytes <= self.policy.bytes * room_for_one
         {
-            let Ok(next) = self.queue.try_recv() else { break };
+            let is_small = records < self.policy.rows as u64 && bytes < self.policy.bytes;
+            let next = if is_small && self.writing.load(Relaxed) >= BUSY_MIN {
+                self.queue.recv_timeout(LINGER.saturating_sub(begun.elapsed())).ok()
+            } else {
+                self.queue.try_recv().ok()
+            };
+            let Some(next) = next else { break };
             if next.target != target {
                 self.held = Some(next);
                 break;

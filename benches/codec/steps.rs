@@ -14,8 +14,6 @@ use crate::orders::{columns, orders, record};
 
 /// Columns of the table.
 const COLUMNS: usize = 9;
-/// More than a batch of the orders holds.
-const CAPACITY_MAX: usize = 1 << 30;
 
 pub(crate) struct Steps {
     orders: Vec<String>,
@@ -85,7 +83,7 @@ impl Steps {
 
     /// Takes records into a batch, which keeps copies of them.
     pub(crate) fn batch(&mut self) {
-        self.batch.reset(0, CAPACITY_MAX);
+        self.batch.reset(0);
         for (offset, order) in self.orders.iter().enumerate() {
             enter(&mut self.batch, offset, order, |_| {});
         }
@@ -94,7 +92,7 @@ impl Steps {
 
     /// All of it, as a partition thread does.
     pub(crate) fn all(&mut self) {
-        self.batch.reset(0, CAPACITY_MAX);
+        self.batch.reset(0);
         let mut spans = [Span::ABSENT; COLUMNS];
         for (offset, order) in self.orders.iter().enumerate() {
             self.format.decode(&record(order), &mut spans).expect("an order is JSON");

@@ -148,7 +148,7 @@ proptest! {
                 Step::Refuse { which } => refuse(&mut batch, &mut model, which),
                 Step::Reset { gap } => {
                     begin = next + gap;
-                    batch.reset(begin, 64);
+                    batch.reset(begin);
                     model.clear();
                 }
             }

@@ -43,7 +43,7 @@ metrics_table! {
     BUILD_INFO "tidegate_build_info" "gauge" "version, librdkafka" "1; the labels tell the versions.";
     READY "tidegate_ready" "gauge" "" "1 if every source has its assignment and every sink takes rows.";
     MEMORY_BUDGET "tidegate_memory_budget_bytes" "gauge" "" "The memory budget.";
-    MEMORY_IN_USE "tidegate_memory_in_use_bytes" "gauge" "part" "Of the budget, what is in use: batches; fetched: in the client's queues, as of the last 5 s.";
+    MEMORY_IN_USE "tidegate_memory_in_use_bytes" "gauge" "part" "Of the budget, what is in use: batches; fetched: and not read yet, as of the last 5 s.";
     BATCH_BYTES_MAX "tidegate_batch_max_bytes" "gauge" "" "Size at which a lane closes its batch: the budget's share at the present number of lanes.";
     CONSUMED "tidegate_records_consumed_total" "counter" "topic, partition, target" "Records taken in. Equals written + coalesced + filtered + dead-lettered + in flight.";
     WRITTEN "tidegate_rows_written_total" "counter" "topic, partition, target" "Rows that are durable in the target.";
@@ -91,10 +91,10 @@ metrics_table! {
     ROLLUP_REFRESHES "tidegate_rollup_refreshes_total" "counter" "rollup, outcome" "Turns of a rollup; busy: another process was at it.";
     TRACES "tidegate_traces_total" "counter" "outcome" "Write sets told to the collector (`[tracing]`), or dropped because it was away or slow.";
     KAFKA_ERRORS "tidegate_kafka_errors_total" "counter" "code" "Errors that the Kafka client reported.";
-    CLIENT_MESSAGES "tidegate_client_queue_messages" "gauge" "source" "Messages that librdkafka has fetched and nobody has taken yet, as of the last 5 s.";
+    CLIENT_MESSAGES "tidegate_client_queue_messages" "gauge" "source" "Records that were fetched and are not read yet, as of the last 5 s.";
     CLIENT_BYTES "tidegate_client_queue_bytes" "gauge" "source" "The bytes of these.";
-    CLIENT_REQUESTS "tidegate_client_requests_total" "counter" "source" "Requests that librdkafka has sent.";
-    CLIENT_TIMEOUTS "tidegate_client_request_timeouts_total" "counter" "source" "Requests of librdkafka's that got no answer in time.";
+    CLIENT_REQUESTS "tidegate_client_requests_total" "counter" "source" "Requests sent to the brokers.";
+    CLIENT_TIMEOUTS "tidegate_client_request_timeouts_total" "counter" "source" "Requests that got no answer in time.";
     CLIENT_ROUND_TRIP "tidegate_client_round_trip_seconds" "gauge" "source, broker" "Average time from a request of librdkafka's to its answer, over 5 s.";
     CPU_SECONDS "process_cpu_seconds_total" "counter" "" "Processor time of the process.";
     RESIDENT "process_resident_memory_bytes" "gauge" "" "Resident memory of the process.";

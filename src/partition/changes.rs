@@ -101,6 +101,7 @@ fn partition(positions: &[i64]) -> (Partition, crossbeam_channel::Receiver<Flush
     let (sender, acknowledgements) = mailbox();
     let (queue_sender, queue) = crossbeam_channel::bounded(8);
     let group = Arc::new(Group { name: "g".to_owned(), cluster_id: "c".to_owned() });
+    let memory = Arc::new(Memory::new(64 << 20, 1 << 20));
     let feed = |(index, position): (usize, &i64)| {
         let key =
             LaneKey { topic: Arc::from("t"), partition: 0, target: Arc::from(index.to_string()) };
@@ -108,7 +109,8 @@ fn partition(positions: &[i64]) -> (Partition, crossbeam_channel::Receiver<Flush
         let lane = Arc::new(Lane::new(key, group, None, index, *position, sender));
         let target = Arc::new(Number { digits: 1, column: Arc::clone(&column) });
         let intake = Intake::new(target.as_ref(), None, &target.selectors()).unwrap();
-        LaneFeed::new(lane, target, intake, queue_sender.clone(), Breaker::new(100))
+        let (queue, hold) = (queue_sender.clone(), memory.hold());
+        LaneFeed::new(lane, target, intake, queue, Breaker::new(100), hold)
     };
     let partition = Partition::new(PartitionParts {
         selectors: vec!["v".into()],
@@ -117,7 +119,8 @@ fn partition(positions: &[i64]) -> (Partition, crossbeam_channel::Receiver<Flush
         acknowledgements,
         stop: Arc::default(),
         shutdown: Shutdown::default(),
-        memory: Arc::new(Memory::new(64 << 20, 1 << 20)),
+        memory: Arc::clone(&memory),
+        spares: Arc::new(Spares::new(&memory)),
         policy: BatchPolicy {
             rows: BATCH_ROWS,
             bytes: 1 << 20,

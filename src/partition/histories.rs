@@ -102,11 +102,13 @@ impl History {
             Arc::new(Lane::new(key, group, None, index, *position, sender))
         };
         let lanes: Vec<Arc<Lane>> = positions.iter().enumerate().map(lane).collect();
+        let memory = Arc::new(Memory::new(64 << 20, 1 << 20));
         let feed = |lane: &Arc<Lane>| {
             let (queue, breaker) = (queue_sender.clone(), Breaker::new(100));
             let encoder = Box::new(OffsetEncoder);
             let intake = Intake { encoder, filter: None, keeps_originals: true };
-            LaneFeed::new(Arc::clone(lane), Arc::new(NullSink), intake, queue, breaker)
+            let (target, hold) = (Arc::new(NullSink), memory.hold());
+            LaneFeed::new(Arc::clone(lane), target, intake, queue, breaker, hold)
         };
         let account = |begin: &i64| {
             let (begin, durable) = (*begin, *begin);
@@ -119,7 +121,8 @@ impl History {
             acknowledgements,
             stop: Arc::default(),
             shutdown: Shutdown::default(),
-            memory: Arc::new(Memory::new(64 << 20, 1 << 20)),
+            memory: Arc::clone(&memory),
+            spares: Arc::new(Spares::new(&memory)),
             policy: BatchPolicy { rows: BATCH_ROWS, bytes: 1 << 20, age: Some(Duration::ZERO) },
             clock: StageClock::default(),
             source_bytes: Arc::default(),

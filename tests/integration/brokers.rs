@@ -14,6 +14,8 @@ use crate::support::{
     eventually_within, fragile_kafka, leader_of, orders_profile, produce, produce_to, start_load,
 };
 
+/// A property that only the client library knows to obey.
+const CLIENT_FETCHES: &str = "sources.shop.properties.check.crcs=true";
 const PARTITIONS: i32 = 6;
 const RATE: f64 = 2_000.0;
 const TARGET: &str = "serving.public.orders";
@@ -162,15 +164,24 @@ fn sigterm_ends_in_time_while_all_brokers_are_away() {
 
 #[test]
 fn a_member_that_is_cut_off_from_the_brokers_loses_its_partitions_and_comes_back() {
+    cut_off("brokers-cut-off", &[]);
+}
+
+#[test]
+fn a_member_that_is_cut_off_comes_back_also_where_the_client_fetches() {
+    cut_off("brokers-cut-off-client", &[CLIENT_FETCHES]);
+}
+
+fn cut_off(name: &str, sets: &[&str]) {
     let kafka = fragile_kafka();
-    let world = World::on_brokers(&kafka, "brokers-cut-off", PARTITIONS);
+    let world = World::on_brokers(&kafka, name, PARTITIONS);
     let config = world.orders_config();
     let proxied = config.replace(&world.brokers, &kafka.proxied_bootstrap_servers());
     assert_ne!(proxied, config);
     let load = start_load(&world, orders_profile(55), RATE);
-    let mut lonely = world.run(&proxied, &[]);
+    let mut lonely = world.run(&proxied, sets);
     lonely.await_partitions(PARTITIONS.into());
-    let mut heir = world.run(&config, &[]);
+    let mut heir = world.run(&config, sets);
     await_owned(&mut [&mut lonely, &mut heir], PARTITIONS, 0);
     kafka.brokers().iter().for_each(|broker| kafka.proxy(broker.id() as usize).stall());
     heir.await_partitions(PARTITIONS.into());

@@ -40,6 +40,7 @@ mod rejections;
 mod replay;
 mod rollup_models;
 mod rollups;
+mod secured;
 mod spans;
 mod staged;
 mod support;

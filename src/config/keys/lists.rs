@@ -301,8 +301,8 @@ pub(super) const SETTINGS: &[Key] = &[
     key(
         "memory.budget",
         "`\"128MiB\"`",
-        "for all fetch queues and batches together; more is needed with more than some hundred \
-         partitions, as each fetches 64 KB at least",
+        "for what is fetched and all batches together; \
+         [Sizes](performance.md#sizes) says how it is shared out",
     ),
     key("admin.listen", "`\"127.0.0.1:9187\"`", "HTTP"),
     key(

@@ -65,8 +65,8 @@ impl Poller {
         self.find(keys, generation, Purpose::Resume(loss))
     }
 
-    /// The lanes are claimed again: goes on where they stand. The partitions stay assigned; a seek
-    /// outdates what the client has fetched already (rd_kafka_toppar_op_version_bump).
+    /// The lanes are claimed again: goes on where they stand. The partitions stay assigned; where
+    /// the client fetches, a seek outdates what it has fetched already (rd_kafka_toppar_op_version_bump).
     pub(super) fn resume(
         &mut self,
         pending: &Pending,
@@ -75,10 +75,12 @@ impl Poller {
     ) -> Result<(), Error> {
         let (positions, readers) = self.open(pending, starts)?;
         if !readers.is_empty() {
-            // A restart finds the same positions.
-            let failed = |error| Error::new(ErrorKind::Temporary, self.broken(&error).message);
-            let turned = self.consumer.seek_partitions(positions, SEEK_MAX).map_err(failed)?;
-            turned.elements().iter().try_for_each(|element| element.error().map_err(failed))?;
+            if self.fetcher.is_none() {
+                // A restart finds the same positions.
+                let failed = |error| Error::new(ErrorKind::Temporary, self.broken(&error).message);
+                let turned = self.consumer.seek_partitions(positions, SEEK_MAX).map_err(failed)?;
+                turned.elements().iter().try_for_each(|element| element.error().map_err(failed))?;
+            }
             if loss == Loss::Fenced {
                 let now = Instant::now();
                 self.reclaimed_at.extend(readers.iter().map(|(key, ..)| (key.clone(), now)));

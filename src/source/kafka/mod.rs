@@ -9,6 +9,7 @@ mod audit;
 mod client;
 mod dead_letters;
 mod discovery;
+mod fetch;
 pub(crate) mod figures;
 mod headers;
 mod inspector;
@@ -25,6 +26,7 @@ mod queue;
 pub(crate) mod range;
 mod range_reader;
 pub(crate) mod range_source;
+mod records;
 mod topic_id;
 mod watermark;
 

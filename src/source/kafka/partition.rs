@@ -4,7 +4,7 @@ use std::{sync::Arc, thread::JoinHandle, time::Duration};
 
 use rdkafka::error::RDKafkaErrorCode;
 
-use super::queue::PartitionQueue;
+use super::records::Records;
 use crate::{
     error::{Error, ErrorKind},
     lane::LaneKey,
@@ -18,8 +18,11 @@ use crate::{
 /// Records between two looks at the clock while there is no pause.
 const TICK_RECORDS: u32 = 256;
 
+/// The longest wait of a thread that has nothing in hand: some hundred of them should cost nothing.
+const IDLE_MAX: Duration = Duration::from_secs(1);
+
 pub(super) struct PartitionReader {
-    pub(super) queue: PartitionQueue,
+    pub(super) records: Records,
     pub(super) topic: Arc<str>,
     pub(super) number: i32,
     pub(super) context: Context,
@@ -44,11 +47,15 @@ impl PartitionReader {
                 partition.tick(heart);
                 // All that was read has been pushed: what the client is past besides was no record.
                 if partition.may_be_at_end()
-                    && let Some(position) = self.queue.position()
+                    && let Some(position) = self.records.position()
                 {
                     partition.reach_end(position);
                 }
-                let wait = partition.wait();
+                let wait = match self.records {
+                    // An order to stop wakes it.
+                    Records::Fetched(..) if partition.is_idle() => IDLE_MAX,
+                    _ => partition.wait(),
+                };
                 partition.enter(Stage::Poll);
                 // The wait ends with the first record, which has been pushed by then; its own time is
                 // the encoding of one record.
@@ -73,28 +80,26 @@ impl PartitionReader {
 
     /// Takes in what is there, or else waits for the next record; says how many came.
     fn read(&mut self, partition: &mut Partition, wait: Duration, heart: &Heart) -> u32 {
-        let mut messages = self.queue.read(wait);
-        let mut count = 0;
-        // A thread that must stop may not have taken the last record, so it takes none after it.
-        while !partition.must_stop()
-            && let Some(message) = messages.next()
-        {
-            match message {
-                Ok(message) => {
-                    partition.push(&message.record(&self.topic), heart);
-                    count += 1;
-                }
+        let Self { records, topic, number, context } = self;
+        // After a fault, what comes behind it is not to be taken.
+        if partition.must_stop() {
+            return 0;
+        }
+        records.read(topic, wait, |record| {
+            match record {
+                Ok(record) => partition.push(record, heart),
                 Err((code, _)) => {
-                    let name = format!("{}[{}]", self.topic, self.number);
+                    let name = format!("{topic}[{number}]");
                     metrics::kafka_error(&format!("{code:?}"));
                     match failure(&name, partition.position(), code) {
-                        Some(failure) => self.context.shutdown.fail(failure),
+                        Some(failure) => context.shutdown.fail(failure),
                         None => tracing::warn!("{name}: {code}"),
                     }
                 }
             }
-        }
-        count
+            // A thread that must stop may not have taken the last record, so it takes none after it.
+            !partition.must_stop()
+        })
     }
 }
 
@@ -107,6 +112,21 @@ pub(super) fn failure(name: &str, position: i64, code: RDKafkaErrorCode) -> Opti
                 "{name}: offset {position} is not there any more: retention removed it, or the topic \
                  was recreated. Nothing is skipped silently; see \"Positions\" in docs/delivery.md \
                  for the way on"
+            ),
+        )),
+        RDKafkaErrorCode::LogTruncation => Some(Error::new(
+            ErrorKind::Data,
+            format!(
+                "{name}: the log has another history before offset {position} than what was read: an                  election without a replica in sync (unclean.leader.election.enable) has lost records;                  see \"Positions\" in docs/delivery.md for the way on"
+            ),
+        )),
+        RDKafkaErrorCode::Fail => Some(Error::software(format!(
+            "{name}: what was fetched does not continue at {position}"
+        ))),
+        RDKafkaErrorCode::NotImplemented => Some(Error::new(
+            ErrorKind::Data,
+            format!(
+                "{name}: what the broker has at {position} is in a format of before Kafka 0.11, or the                  broker is older than 2.3: let the client library read it, by its property                  \"check.crcs\" = true"
             ),
         )),
         RDKafkaErrorCode::BadMessage => Some(Error::new(

@@ -24,9 +24,11 @@ use super::{
     assignment::{Assignment, Owned, Pending, Purpose},
     audit::Audit,
     client::{Client, Rebalance},
+    fetch::{Fetcher, Settings},
     partition::PartitionReader,
     position::{PartitionKey, Positions, Starts},
     queue::PartitionQueue,
+    records::Records,
     watermark::Watermarks,
 };
 use crate::{
@@ -63,6 +65,8 @@ pub(super) struct Poller {
     /// When lanes of a partition were last claimed again after another owner had claimed them.
     pub(super) reclaimed_at: BTreeMap<PartitionKey, Instant>,
     ended: Arc<AtomicBool>,
+    /// Unless the client is to fetch itself.
+    pub(super) fetcher: Option<Fetcher>,
     /// The threads beside this one that hold the consumer or the lanes.
     companions: Vec<JoinHandle<()>>,
 }
@@ -88,6 +92,7 @@ impl Poller {
             next_pending: 0,
             reclaimed_at: BTreeMap::new(),
             ended: Arc::default(),
+            fetcher: None,
             companions: Vec::new(),
         }
     }
@@ -111,6 +116,12 @@ impl Poller {
     }
 
     fn start_companions(&mut self) -> Result<(), Error> {
+        if let Some(settings) = Settings::of(&self.config, &self.context.memory) {
+            let (name, consumer) = (&self.name, Arc::clone(&self.consumer));
+            let started = Fetcher::start(name, settings, consumer, &self.context.watchdog)?;
+            self.fetcher = Some(started.0);
+            self.companions.push(started.1);
+        }
         let watermarks = Watermarks {
             source: self.name.clone(),
             consumer: Arc::clone(&self.consumer),
@@ -135,7 +146,8 @@ impl Poller {
     /// One look at everything that may have happened.
     fn turn(&mut self, heart: &Heart) -> Result<(), Error> {
         self.poll()?;
-        if let Some(figures) = self.consumer.context().next_figures() {
+        if let Some(mut figures) = self.consumer.context().next_figures() {
+            self.fetcher.iter().for_each(|fetcher| fetcher.add_to(&mut figures));
             self.context.status.set_client(&self.name, figures);
         }
         while let Some(rebalance) = self.consumer.context().next_rebalance() {
@@ -260,6 +272,10 @@ impl Poller {
     fn assign(&mut self, pending: &Pending, starts: Starts, heart: &Heart) -> Result<(), Error> {
         let (positions, readers) = self.open(pending, starts)?;
         self.call_assign(&positions)?;
+        if self.fetcher.is_some() && positions.count() > 0 {
+            // The client keeps them for the group, and does not read them.
+            self.consumer.pause(&positions).map_err(|error| self.broken(&error))?;
+        }
         failpoint!("assigned");
         self.start(readers)?;
         // A position that was only just found (`start = "latest"`) is a position from here on: after
@@ -285,13 +301,18 @@ impl Poller {
             let position = starts.iter().map(|start| start.position).min().unwrap_or(0);
             let added = positions.add_partition_offset(&key.0, key.1, Offset::Offset(position));
             added.map_err(|error| self.broken(&error))?;
-            readers.push(self.reader(key.clone(), &starts)?);
+            readers.push(self.reader(key.clone(), position, &starts)?);
         }
         Ok((positions, readers))
     }
 
     /// Splits the queue of a partition and opens its lanes.
-    fn reader(&self, key: PartitionKey, starts: &[LaneStart]) -> Result<Reader, Error> {
+    fn reader(
+        &self,
+        key: PartitionKey,
+        position: i64,
+        starts: &[LaneStart],
+    ) -> Result<Reader, Error> {
         let (topic, number) = &key;
         let route = self
             .routes
@@ -301,8 +322,14 @@ impl Poller {
         let queue = PartitionQueue::split(&self.consumer, topic, *number)
             .ok_or_else(|| Error::software(format!("no queue for {topic}[{number}]")))?;
         let open = route.open_partition(topic, *number, &self.group, starts, &self.context)?;
+        let records = match &self.fetcher {
+            Some(fetcher) => {
+                Records::Fetched(Box::new(fetcher.open(topic, *number, position)), queue)
+            }
+            None => Records::Queued(queue),
+        };
         let reader = PartitionReader {
-            queue,
+            records,
             topic: Arc::clone(topic),
             number: *number,
             context: self.context.clone(),
@@ -330,7 +357,7 @@ impl Poller {
         // What was lost has another owner already: nothing is worth waiting for.
         let deadline = if lost { Instant::now() } else { self.context.drain_deadline() };
         failpoint!("revoke.begun");
-        self.assignment.stop(&keys, Trigger::Revoke, deadline);
+        self.stop(&keys, Trigger::Revoke, deadline);
         self.assignment.join(&keys, deadline, || heart.beat());
         failpoint!("revoke.drained");
         if !lost {
@@ -346,6 +373,12 @@ impl Poller {
             self.tell_state();
         }
         Ok(())
+    }
+
+    /// Tells the threads of `keys` to drain and to end.
+    fn stop(&mut self, keys: &[PartitionKey], trigger: Trigger, deadline: Instant) {
+        self.assignment.stop(keys, trigger, deadline);
+        self.fetcher.iter().for_each(Fetcher::wake);
     }
 
     fn call_assign(&self, partitions: &TopicPartitionList) -> Result<(), Error> {
@@ -388,7 +421,7 @@ impl Poller {
         let keys = self.assignment.keys();
         let failed = self.context.shutdown.has_failed();
         let deadline = if failed { Instant::now() } else { self.context.drain_deadline() };
-        self.assignment.stop(&keys, Trigger::Shutdown, deadline);
+        self.stop(&keys, Trigger::Shutdown, deadline);
         self.assignment.join(&keys, deadline, || heart.beat());
         failpoint!("shutdown.drained");
         if !failed {
@@ -398,6 +431,7 @@ impl Poller {
         self.assignment.release(&keys, &self.context.status);
         let was_pending = self.assignment.pending.iter().any(|p| p.purpose == Purpose::Assign);
         // Whoever else holds the consumer ends before it is closed.
+        self.fetcher.take().inspect(Fetcher::end);
         let pending = self.assignment.pending.drain(..).map(|pending| {
             pending.cancelled.store(true, Relaxed);
             pending.thread

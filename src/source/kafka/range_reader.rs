@@ -10,8 +10,8 @@ use rdkafka::error::RDKafkaErrorCode;
 
 use super::{
     partition::failure,
-    queue::PartitionQueue,
     range::{Range, Stretch},
+    records::Records,
 };
 use crate::{
     error::Error, metrics, partition::Partition, route::Context, stage::Stage, watchdog::Heart,
@@ -23,7 +23,7 @@ const HOLD: Duration = Duration::from_millis(2);
 const SLEEP_MAX: Duration = Duration::from_millis(50);
 
 pub(super) struct RangeReader {
-    pub(super) queue: PartitionQueue,
+    pub(super) records: Records,
     pub(super) stretch: Arc<Stretch>,
     pub(super) range: Arc<Range>,
     pub(super) context: Context,
@@ -55,23 +55,20 @@ impl RangeReader {
 
     /// Takes in what is there below the bound, or waits for the next record; says how many came.
     fn read(&mut self, partition: &mut Partition, wait: Duration, heart: &Heart) -> u32 {
-        let Self { queue, stretch, context, .. } = self;
+        let Self { records, stretch, context, .. } = self;
         let (topic, number) = &stretch.key;
-        let mut messages = queue.read(wait);
-        let mut count = 0;
-        while !partition.must_stop()
-            && let Some(message) = messages.next()
-        {
-            match message {
-                Ok(message) => {
-                    let record = message.record(topic);
+        if partition.must_stop() {
+            return 0;
+        }
+        records.read(topic, wait, |record| {
+            match record {
+                Ok(record) => {
                     if record.offset >= stretch.bound()
                         && !hold(stretch, record.offset, partition, heart)
                     {
-                        break;
+                        return false;
                     }
-                    partition.push(&record, heart);
-                    count += 1;
+                    partition.push(record, heart);
                 }
                 Err((RDKafkaErrorCode::PartitionEOF, end)) => {
                     // Counted before it is told.
@@ -88,8 +85,8 @@ impl RangeReader {
                     }
                 }
             }
-        }
-        count
+            !partition.must_stop()
+        })
     }
 
     fn keep_pace(&self, records: u32, partition: &mut Partition, heart: &Heart) {

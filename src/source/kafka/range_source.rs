@@ -11,10 +11,12 @@ use rdkafka::{
 use super::{
     ASK_MAX, KafkaSource,
     client::{self, Client},
+    fetch::{Fetcher, Settings},
     position::PartitionKey,
     queue::PartitionQueue,
     range::{Edge, Range, Stretch},
     range_reader::RangeReader,
+    records::Records,
     topic_id::topic_ids,
 };
 use crate::{
@@ -55,6 +57,24 @@ impl RangeSource {
         Self { kafka, group: group.to_owned(), range: Arc::clone(range) }
     }
 
+    /// Unless the client is to fetch itself.
+    fn fetcher(
+        &self,
+        consumer: &Arc<BaseConsumer<Client>>,
+        context: &Context,
+    ) -> Result<Option<(Fetcher, JoinHandle<()>)>, Error> {
+        let settings = Settings::of(&self.kafka.config, &context.memory);
+        let start = |settings: Settings| {
+            Fetcher::start(
+                &self.kafka.name,
+                settings.with_ends(),
+                Arc::clone(consumer),
+                &context.watchdog,
+            )
+        };
+        settings.map(start).transpose()
+    }
+
     fn consumer(&self, partitions: usize) -> Result<BaseConsumer<Client>, Error> {
         let fetch_bytes = self.kafka.memory.fetch_bytes(partitions);
         let mut config = client::group_config(&self.kafka.config, fetch_bytes);
@@ -83,7 +103,10 @@ impl RangeSource {
         let group = Arc::new(Group { name: self.group.clone(), cluster_id: cluster_id.to_owned() });
         let starts = self.claim(&mut stretches, &ids, &group, route, context, heart)?;
         let stretches: Vec<Arc<Stretch>> = stretches.into_iter().map(Arc::new).collect();
-        let readers = self.open(consumer, &stretches, &starts, &group, route, context)?;
+        let (fetcher, leaders) = self.fetcher(consumer, context)?.unzip();
+        let _end = fetcher.as_ref().map(Fetcher::end_on_drop);
+        let readers =
+            self.open((consumer, &fetcher), &stretches, &starts, &group, route, context)?;
         let mut running = Vec::new();
         for (reader, OpenPartition { partition, lanes, stop }) in readers {
             running.push(Running { lanes, stop, thread: reader.spawn(partition)? });
@@ -92,7 +115,14 @@ impl RangeSource {
         tracing::info!(partitions = running.len(), "claimed the stretches");
         context.status.set_source(name, SourceState::Running { partitions: running.len() });
         let ended = self.watch(consumer, &running, context, heart);
-        self.close(running, context, heart);
+        self.close(running, &fetcher, context, heart);
+        fetcher.inspect(Fetcher::end);
+        if let Some(leaders) = leaders {
+            while !leaders.is_finished() {
+                heart.beat();
+                std::thread::sleep(Duration::from_millis(5));
+            }
+        }
         ended
     }
 
@@ -180,7 +210,7 @@ impl RangeSource {
     /// Splits the queues, opens the lanes and assigns, in that order; see `Poller::assign`.
     fn open(
         &self,
-        consumer: &Arc<BaseConsumer<Client>>,
+        (consumer, fetcher): (&Arc<BaseConsumer<Client>>, &Option<Fetcher>),
         stretches: &[Arc<Stretch>],
         starts: &[LaneStart],
         group: &Arc<Group>,
@@ -200,9 +230,21 @@ impl RangeSource {
             let open = route.open_partition(topic, *partition, group, starts, context)?;
             open.lanes.iter().for_each(|lane| stretch.set_lane(lane));
             let (stretch, range) = (Arc::clone(stretch), Arc::clone(&self.range));
-            readers.push((RangeReader { queue, stretch, range, context: context.clone() }, open));
+            let records = match fetcher {
+                Some(fetcher) => {
+                    let (topic, partition) = &stretch.key;
+                    let feed = fetcher.open(topic, *partition, start.position);
+                    Records::Fetched(Box::new(feed), queue)
+                }
+                None => Records::Queued(queue),
+            };
+            let context = context.clone();
+            readers.push((RangeReader { records, stretch, range, context }, open));
         }
         consumer.assign(&positions).map_err(refused)?;
+        if fetcher.is_some() {
+            consumer.pause(&positions).map_err(refused)?;
+        }
         Ok(readers)
     }
 
@@ -241,11 +283,18 @@ impl RangeSource {
         Ok(())
     }
 
-    fn close(&self, running: Vec<Running>, context: &Context, heart: &Heart) {
+    fn close(
+        &self,
+        running: Vec<Running>,
+        fetcher: &Option<Fetcher>,
+        context: &Context,
+        heart: &Heart,
+    ) {
         let deadline = context.drain_deadline();
         for Running { stop, .. } in &running {
             stop.request(Trigger::Shutdown, deadline);
         }
+        fetcher.iter().for_each(Fetcher::wake);
         for Running { lanes, thread, .. } in running {
             while !thread.is_finished() {
                 heart.beat();
