@@ -117,7 +117,9 @@ pub(super) fn failure(name: &str, position: i64, code: RDKafkaErrorCode) -> Opti
         RDKafkaErrorCode::LogTruncation => Some(Error::new(
             ErrorKind::Data,
             format!(
-                "{name}: the log has another history before offset {position} than what was read: an                  election without a replica in sync (unclean.leader.election.enable) has lost records;                  see \"Positions\" in docs/delivery.md for the way on"
+                "{name}: the log has another history before offset {position} than what was read: an \
+                 election without a replica in sync (unclean.leader.election.enable) has lost records; \
+                 see \"Positions\" in docs/delivery.md for the way on"
             ),
         )),
         RDKafkaErrorCode::Fail => Some(Error::software(format!(
@@ -126,7 +128,9 @@ pub(super) fn failure(name: &str, position: i64, code: RDKafkaErrorCode) -> Opti
         RDKafkaErrorCode::NotImplemented => Some(Error::new(
             ErrorKind::Data,
             format!(
-                "{name}: what the broker has at {position} is in a format of before Kafka 0.11, or the                  broker is older than 2.3: let the client library read it, by its property                  \"check.crcs\" = true"
+                "{name}: what the broker has at {position} is in a format of before Kafka 0.11, or the \
+                 broker is older than 2.3: let the client library read it, by its property \
+                 \"check.crcs\" = true"
             ),
         )),
         RDKafkaErrorCode::BadMessage => Some(Error::new(
