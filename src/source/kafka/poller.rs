@@ -322,14 +322,8 @@ impl Poller {
         let queue = PartitionQueue::split(&self.consumer, topic, *number)
             .ok_or_else(|| Error::software(format!("no queue for {topic}[{number}]")))?;
         let open = route.open_partition(topic, *number, &self.group, starts, &self.context)?;
-        let records = match &self.fetcher {
-            Some(fetcher) => {
-                Records::Fetched(Box::new(fetcher.open(topic, *number, position)), queue)
-            }
-            None => Records::Queued(queue),
-        };
         let reader = PartitionReader {
-            records,
+            records: Records::open(self.fetcher.as_ref(), queue, &key, position),
             topic: Arc::clone(topic),
             number: *number,
             context: self.context.clone(),

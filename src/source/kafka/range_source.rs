@@ -230,14 +230,7 @@ impl RangeSource {
             let open = route.open_partition(topic, *partition, group, starts, context)?;
             open.lanes.iter().for_each(|lane| stretch.set_lane(lane));
             let (stretch, range) = (Arc::clone(stretch), Arc::clone(&self.range));
-            let records = match fetcher {
-                Some(fetcher) => {
-                    let (topic, partition) = &stretch.key;
-                    let feed = fetcher.open(topic, *partition, start.position);
-                    Records::Fetched(Box::new(feed), queue)
-                }
-                None => Records::Queued(queue),
-            };
+            let records = Records::open(fetcher.as_ref(), queue, &stretch.key, start.position);
             let context = context.clone();
             readers.push((RangeReader { records, stretch, range, context }, open));
         }

@@ -4,7 +4,11 @@ use std::time::Duration;
 
 use rdkafka::error::RDKafkaErrorCode;
 
-use super::{fetch::Feed, queue::PartitionQueue};
+use super::{
+    fetch::{Feed, Fetcher},
+    position::PartitionKey,
+    queue::PartitionQueue,
+};
 use crate::record::Record;
 
 /// The records of one partition, in order.
@@ -16,6 +20,21 @@ pub(super) enum Records {
 }
 
 impl Records {
+    /// From `position` on, by `fetcher` if there is one; `queue` is the partition's, split.
+    pub(super) fn open(
+        fetcher: Option<&Fetcher>,
+        queue: PartitionQueue,
+        (topic, partition): &PartitionKey,
+        position: i64,
+    ) -> Self {
+        match fetcher {
+            Some(fetcher) => {
+                Self::Fetched(Box::new(fetcher.open(topic, *partition, position)), queue)
+            }
+            None => Self::Queued(queue),
+        }
+    }
+
     /// The offset behind all that was read, also behind marks of transactions, which are not given.
     pub(super) fn position(&self) -> Option<i64> {
         match self {

@@ -66,9 +66,7 @@ impl Slot {
             inbox,
         }
     }
-}
 
-impl Slot {
     /// It cannot be read on.
     pub(super) fn fail(&mut self, fault: RDKafkaErrorCode) {
         self.is_over = true;
