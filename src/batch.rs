@@ -80,8 +80,8 @@ pub struct Segment {
     pub layout: Layout,
     /// The encoded rows.
     pub bytes: Vec<u8>,
-    /// Where each row's record stands in [`Batch::originals`]; one entry a row. Empty for a sink
-    /// that never refuses a row.
+    /// Where each row's record stands in [`Batch::originals`]; one entry a row. Empty where they are
+    /// not kept.
     pub origins: Vec<u32>,
     /// Number of rows.
     pub rows: u32,
@@ -139,7 +139,7 @@ pub struct Batch {
     /// Whether the summaries do not take them either.
     pub late_is_refused: bool,
     /// The records behind the rows, framed; kept so that a row which the sink refuses can be
-    /// dead-lettered with its bytes.
+    /// dead-lettered with its bytes. Empty where they are read again for that.
     pub originals: Vec<u8>,
     /// The records that did not become rows.
     pub dead_letters: Vec<DeadLetter>,
@@ -271,6 +271,12 @@ impl Batch {
         let place = self.originals.len() as u32;
         Original::keep(record, &mut self.originals);
         place
+    }
+
+    /// Whether the record behind each row is there.
+    pub fn is_kept(&self) -> bool {
+        let mut segments = self.segments.iter().chain(&self.late);
+        segments.all(|segment| segment.origins.len() == segment.rows as usize)
     }
 
     /// Puts `record` aside as a dead letter.

@@ -88,6 +88,7 @@ impl Decoder {
 pub(crate) struct Intake {
     pub(crate) encoder: Box<dyn Encoder>,
     pub(crate) filter: Option<Filter>,
+    /// Whether a batch keeps the records behind its rows.
     pub(crate) keeps_originals: bool,
 }
 

@@ -60,6 +60,8 @@ pub enum Loss {
     Fenced,
     /// The sink went back in time: it does not have what was durable in it.
     Regressed,
+    /// The sink needs the records behind rows, which were not kept.
+    NotKept,
 }
 
 impl Loss {
@@ -68,6 +70,7 @@ impl Loss {
         match self {
             Self::Fenced => "fenced",
             Self::Regressed => "regressed",
+            Self::NotKept => "not_kept",
         }
     }
 }
@@ -77,6 +80,7 @@ impl fmt::Display for Loss {
         f.write_str(match self {
             Self::Fenced => "another owner has claimed the lane",
             Self::Regressed => "the database has gone back in time",
+            Self::NotKept => "a row was refused whose record was not kept",
         })
     }
 }
@@ -98,6 +102,7 @@ const ACTIVE: u8 = 0;
 const CANCELLED: u8 = 1;
 const FENCED: u8 = 2;
 const REGRESSED: u8 = 3;
+const NOT_KEPT: u8 = 4;
 
 /// What the threads share of one lane, from the assignment of its partition to its revocation.
 #[derive(Debug)]
@@ -319,6 +324,7 @@ impl Lane {
         self.close(match loss {
             Loss::Fenced => FENCED,
             Loss::Regressed => REGRESSED,
+            Loss::NotKept => NOT_KEPT,
         });
     }
 
@@ -337,6 +343,7 @@ impl Lane {
         match self.state.load(Acquire) {
             FENCED => Some(Loss::Fenced),
             REGRESSED => Some(Loss::Regressed),
+            NOT_KEPT => Some(Loss::NotKept),
             _ => None,
         }
     }

@@ -21,6 +21,7 @@ use crate::{
     rejection::Rejection,
     row::Row,
     sink::{Flushed, Target, Wish},
+    spares::Spares,
 };
 
 /// The least age of a batch: however fast the sink is, a transaction has a price of its own.
@@ -38,6 +39,8 @@ pub(crate) struct LaneFeed {
     pub(crate) target: Arc<dyn Target>,
     pub(crate) intake: Intake,
     pub(crate) queue: Sender<Flushed>,
+    /// Whether its source reads it again from its checkpoint on if it is lost.
+    rereads: bool,
     pub(crate) open: Batch,
     /// What the open batch holds of the memory, as of the last look.
     hold: Hold,
@@ -57,6 +60,7 @@ impl LaneFeed {
         target: Arc<dyn Target>,
         intake: Intake,
         queue: Sender<Flushed>,
+        rereads: bool,
         breaker: Breaker,
         hold: Hold,
     ) -> Self {
@@ -66,6 +70,7 @@ impl LaneFeed {
             target,
             intake,
             queue,
+            rereads,
             open: Batch::new(position),
             hold,
             stale: None,
@@ -75,6 +80,15 @@ impl LaneFeed {
             frontier: Frontier::new(position),
             breaker,
         }
+    }
+
+    /// Begins a batch, in the buffers of one that is done with.
+    pub(crate) fn begin(&mut self, spares: &Spares) {
+        self.open = spares.take(self.open.begin);
+        self.intake.keeps_originals = match self.rereads {
+            true => self.target.keeps_records(),
+            false => self.target.may_refuse(),
+        };
     }
 
     /// When the open batch is old enough to leave: soon where the sink is quick, unless its age is fixed.

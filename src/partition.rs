@@ -133,7 +133,7 @@ impl Partition {
             }
             let feed = &mut self.lanes[index];
             if feed.open.is_empty() {
-                feed.open = self.spares.take(feed.open.begin);
+                feed.begin(&self.spares);
             }
             let row = decoded.as_ref().map(|()| self.decoder.row(record));
             if let Some(wish) = feed.offer(record, row)
@@ -443,7 +443,8 @@ mod tests {
             let breaker = Breaker::new(50);
             let intake = Intake::new(&NullSink, None, &[]).unwrap();
             let (target, queue) = (Arc::new(NullSink), queue_sender.clone());
-            LaneFeed::new(Arc::clone(lane), target, intake, queue, breaker, memory.hold())
+            let hold = memory.hold();
+            LaneFeed::new(Arc::clone(lane), target, intake, queue, false, breaker, hold)
         };
         let (stop, spares) = (Arc::new(Stop::default()), Arc::new(Spares::new(&memory)));
         let partition = Partition::new(PartitionParts {

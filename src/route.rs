@@ -112,7 +112,8 @@ impl Route {
         self.targets.iter().map(key).collect()
     }
 
-    /// Opens the lanes of one partition; `starts` has one entry for each target.
+    /// Opens the lanes of one partition; `starts` has one entry for each target. A source that `rereads` reads a
+    /// lane again that was lost, from its checkpoint on.
     ///
     /// # Errors
     /// When a target gives no encoder.
@@ -122,6 +123,7 @@ impl Route {
         partition: i32,
         group: &Arc<Group>,
         starts: &[LaneStart],
+        rereads: bool,
         context: &Context,
     ) -> Result<OpenPartition, Error> {
         let (sender, acknowledgements) = mailbox();
@@ -145,6 +147,7 @@ impl Route {
                 Arc::clone(&target.target),
                 intake,
                 target.queue.clone(),
+                rereads && start.claim.is_some(),
                 Breaker::new(self.max_dead_letter_percent),
                 context.memory.hold(),
             ));

@@ -10,6 +10,7 @@ use crate::{
     error::Error,
     filter::Filter,
     intake::Intake,
+    lane::Loss,
     sink::{Adapted, Wish, WriteError},
 };
 
@@ -84,6 +85,10 @@ impl Partition {
 
     #[cold]
     fn encode_again(&mut self, index: usize, mut batch: Batch, heart: &Heart) {
+        if !batch.is_kept() || !self.lanes[index].open.is_kept() {
+            self.lanes[index].lane.lose(Loss::NotKept);
+            return;
+        }
         let is_over = |partition: &Self| partition.is_given_up(&partition.lanes[index].lane);
         if self.adapt(index, &Wish::Present, heart, is_over).is_err() {
             // It is read again by whoever reads the lane next.

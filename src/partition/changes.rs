@@ -110,7 +110,7 @@ fn partition(positions: &[i64]) -> (Partition, crossbeam_channel::Receiver<Flush
         let target = Arc::new(Number { digits: 1, column: Arc::clone(&column) });
         let intake = Intake::new(target.as_ref(), None, &target.selectors()).unwrap();
         let (queue, hold) = (queue_sender.clone(), memory.hold());
-        LaneFeed::new(lane, target, intake, queue, Breaker::new(100), hold)
+        LaneFeed::new(lane, target, intake, queue, false, Breaker::new(100), hold)
     };
     let partition = Partition::new(PartitionParts {
         selectors: vec!["v".into()],

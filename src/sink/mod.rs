@@ -161,9 +161,15 @@ pub trait Target: Send + Sync {
     }
 
     /// Whether it may refuse a row after it was encoded: the records are then kept until their
-    /// rows are durable.
+    /// rows are durable, or read again.
     fn may_refuse(&self) -> bool {
         false
+    }
+
+    /// Whether they are to be kept even where they can be read again. Asked for each batch. Where they are
+    /// needed and were not kept, the lane is lost ([`Loss::NotKept`](crate::lane::Loss::NotKept)), and from then on the answer is yes.
+    fn keeps_records(&self) -> bool {
+        self.may_refuse()
     }
 
     /// An encoder for one lane. `selectors` are what the route's rows hold, in order.

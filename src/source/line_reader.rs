@@ -88,7 +88,8 @@ impl LineReader<'_> {
         heart: &Heart,
     ) -> Result<LinesRead, Error> {
         let context = self.context;
-        let mut open = self.route.open_partition(&self.topic, 0, &self.group, starts, context)?;
+        let route = self.route;
+        let mut open = route.open_partition(&self.topic, 0, &self.group, starts, false, context)?;
         let first = open.partition.position();
         let blocks = self.read_ahead(reader)?;
         let (mut offset, mut ended) = (0, false);
@@ -159,6 +160,7 @@ impl LineReader<'_> {
             Loss::Regressed => {
                 "the database has gone back in time; the next start goes on where it stands"
             }
+            Loss::NotKept => "a line was not kept that the table refuses",
         };
         Err(Error::new(ErrorKind::Temporary, format!("{}: {why}", self.name)))
     }

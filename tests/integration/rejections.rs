@@ -106,6 +106,18 @@ fn a_record_that_is_too_large_or_of_a_wrong_type_does_not_keep_the_others_back()
     assert_eq!(world.rows("SELECT kafka_offset FROM orders ORDER BY 1"), grid(&[["0"], ["8"]]));
 }
 
+/// Waits until so many records are rows or dead letters.
+fn await_fate(world: &World, records: i64) {
+    eventually("every record's fate", || {
+        // There is no such table before the first start.
+        let rows = world.sql.query_text("SELECT sum(next_offset) FROM tidegate.checkpoints");
+        match rows {
+            Ok(rows) if rows[0][0].as_deref() == Some(&*records.to_string()) => Ok(()),
+            other => Err(format!("{other:?}")),
+        }
+    });
+}
+
 /// Writes the amounts 0 to 999 into `orders`, of which Postgres refuses some, and gives the dead
 /// letters: amount, SQLSTATE, and whether the message names the constraint.
 fn refused_amounts(name: &str, ddl: &str, named: &str) -> Vec<Vec<String>> {
@@ -117,11 +129,8 @@ fn refused_amounts(name: &str, ddl: &str, named: &str) -> Vec<Vec<String>> {
     };
     let messages: Vec<Message> = (0..1000).map(record).collect();
     produce(&world, &messages);
-    let mut tidegate = world.run_orders(&[]);
-    eventually("every record's fate", || {
-        let counts = tidegate.assert_conservation();
-        if counts.consumed == 1000 { Ok(()) } else { Err(format!("{counts:?}")) }
-    });
+    let tidegate = world.run_orders(&[]);
+    await_fate(&world, 1000);
     tidegate.stop();
     let letters = world.rows(&format!(
         "SELECT convert_from(value, 'UTF8')::json->>'amount', sqlstate, \
@@ -144,6 +153,29 @@ fn a_check_takes_out_the_rows_that_fail_it_and_no_others() {
     );
     let amounts = ["0", "100", "200", "300", "400", "500", "600", "700", "800", "900"];
     assert_eq!(letters, grid(&amounts.map(|amount| [amount, "23514", "t"])));
+}
+
+#[test]
+fn a_lane_is_read_again_for_the_first_row_that_is_refused_and_for_no_other() {
+    let world = World::new("refused-first", 1);
+    world.sql.execute("ALTER TABLE orders ADD CHECK (amount > 0)").unwrap();
+    let order = |n: i32| Message::json(&format!(r#"{{"order_id":1,"amount":{n}}}"#));
+    let tidegate = world.run_orders(&[]);
+    let epoch_after = |amount: i32, records: i64| {
+        produce(&world, &[order(amount), order(amount + 10)]);
+        await_fate(&world, records);
+        world.number("SELECT epoch FROM tidegate.checkpoints")
+    };
+    let first = epoch_after(1, 2);
+    let read_again = epoch_after(-1, 4);
+    assert!(read_again > first, "{first} {read_again}");
+    assert_eq!(epoch_after(-2, 6), read_again);
+    tidegate.stop();
+    let letters =
+        "SELECT \"offset\", convert_from(value, 'UTF8') FROM tidegate.dead_letters ORDER BY 1";
+    let expected = [["2", r#"{"order_id":1,"amount":-1}"#], ["4", r#"{"order_id":1,"amount":-2}"#]];
+    assert_eq!(world.rows(letters), grid(&expected));
+    assert_eq!(world.offsets(0), [0, 1, 3, 5]);
 }
 
 #[test]

@@ -74,8 +74,11 @@ impl Writer for PostgresWriter {
         {
             match runtime.block_on(while_beating(heart, self.is_stale(&target))) {
                 Ok(true) => {
-                    let open = batches.iter_mut().filter(|flushed| flushed.outcome.is_none());
-                    open.for_each(|flushed| flushed.outcome = Some(Outcome::Stale));
+                    for flushed in batches.iter_mut().filter(|flushed| flushed.outcome.is_none()) {
+                        if target.lineage.needs_records(flushed) {
+                            flushed.outcome = Some(Outcome::Stale);
+                        }
+                    }
                     result = Ok(());
                 }
                 // What the error means is not known yet: both are tried again.
@@ -153,6 +156,10 @@ impl PostgresWriter {
                 return Ok(());
             }
             target.lineage.late.set_aside(target, &mut open);
+            open.retain(|flushed| flushed.outcome.is_none());
+            if open.is_empty() {
+                return Ok(());
+            }
             self.make_partitions(target, &mut open).await?;
             heart.beat();
             match self.attempt(target, &mut open).await {
@@ -169,6 +176,9 @@ impl PostgresWriter {
                             Err(error) if error.code == late::REFUSED => {
                                 flushed.batch.late_is_refused = true;
                             }
+                            Err(error)
+                                if error.fault == Fault::Row
+                                    && !target.lineage.needs_records(flushed) => {}
                             result => result?,
                         }
                         if self.doubt.is_some() {

@@ -10,7 +10,7 @@ use std::{
     collections::BTreeMap,
     sync::{
         Arc, Mutex, PoisonError, TryLockError,
-        atomic::{AtomicUsize, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed},
     },
     time::{Duration, Instant},
 };
@@ -29,7 +29,8 @@ use crate::{
     config,
     error::{Error, ErrorKind},
     failpoint::failpoint,
-    sink::{Adapted, TargetId, Wish, WriteError},
+    lane::{Loss, Outcome},
+    sink::{Adapted, Flushed, TargetId, Wish, WriteError},
     source::kafka::DeadLetterTopic,
 };
 
@@ -60,6 +61,9 @@ pub(super) struct Lineage {
     pub(super) topic: Option<Arc<DeadLetterTopic>>,
     pub(super) partitions: Option<Partitions>,
     pub(super) late: Late,
+    /// Whether batches keep the records behind their rows. Not from the beginning, as most tables never refuse a row
+    /// that was encoded for them, and to copy each record costs a tenth of all CPU.
+    keeps_records: AtomicBool,
     /// Held while the table is being changed.
     newest: Mutex<TargetId>,
     /// Columns that this process has added.
@@ -74,16 +78,36 @@ impl Lineage {
         topic: Option<Arc<DeadLetterTopic>>,
         partitions: Option<Partitions>,
     ) -> Arc<Self> {
+        // Rows for no partition, and batches that come back when the table is altered, are to be expected.
+        // What was sent to a topic would be sent there once more.
+        let keeps_records = partitions.is_some() || target.growth.alters() || topic.is_some();
         Arc::new(Self {
             target: target.clone(),
             mapping: target.mapping(),
             topic,
             partitions,
             late: Late::default(),
+            keeps_records: AtomicBool::new(keeps_records),
             newest: Mutex::new(TargetId(0)),
             added: AtomicUsize::new(0),
             refusals: Mutex::default(),
         })
+    }
+
+    /// Whether the next batch is to keep the records behind its rows.
+    pub(super) fn keeps_records(&self) -> bool {
+        self.keeps_records.load(Relaxed)
+    }
+
+    /// Says that the records of a batch are needed. If they are not there, its lane has to be read again,
+    /// and that is its outcome.
+    pub(super) fn needs_records(&self, flushed: &mut Flushed) -> bool {
+        self.keeps_records.store(true, Relaxed);
+        let is_kept = flushed.batch.is_kept();
+        if !is_kept {
+            flushed.outcome = Some(Outcome::Lost(Loss::NotKept));
+        }
+        is_kept
     }
 
     pub(super) fn set_newest(&self, id: TargetId) {

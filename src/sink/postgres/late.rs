@@ -76,7 +76,7 @@ impl Late {
         )
     }
 
-    /// Takes rows that are too late out of the batches.
+    /// Takes rows that are too late out of the batches; or sets the outcome of one whose records are not there.
     pub(super) fn set_aside(&self, target: &PgTarget, batches: &mut [&mut Flushed]) {
         let known = self.since.lock().unwrap_or_else(PoisonError::into_inner);
         batches.iter_mut().for_each(|flushed| flushed.batch.take_late_back());
@@ -90,6 +90,11 @@ impl Late {
                 ),
             };
             for flushed in batches.iter_mut() {
+                let segments = &flushed.batch.segments;
+                let is_late = |s: &Segment| !earlier(target, s, column, since.second).is_empty();
+                if segments.iter().any(is_late) && !target.lineage.needs_records(flushed) {
+                    continue;
+                }
                 let batch = &mut flushed.batch;
                 let takes = !batch.late_is_refused && target.merge.is_none();
                 let merged = since.merged.filter(|_| takes).unwrap_or(i64::MIN);

@@ -41,7 +41,8 @@ const KEEP: &str = "SET CONSTRAINTS ALL IMMEDIATE; RELEASE SAVEPOINT tidegate; S
 type Refused = BTreeMap<(usize, usize), PgError>;
 
 impl PostgresWriter {
-    /// Writes one batch; a row that Postgres refuses leaves it as a dead letter.
+    /// Writes one batch; a row that Postgres refuses leaves it as a dead letter. Without the records behind
+    /// the rows, that is an error.
     pub(super) async fn isolate(
         &mut self,
         target: &PgTarget,
@@ -65,7 +66,7 @@ impl PostgresWriter {
         self.clock.enter(Stage::Copy);
         session.prepare_stage(target).await?;
         session.execute(&format!("{}; SAVEPOINT tidegate", begin(target))).await?;
-        let total = flushed.batch.rows() as usize;
+        let (total, is_kept) = (flushed.batch.rows() as usize, flushed.batch.is_kept());
         // Whatever stands for another here, Postgres tells by itself.
         flushed.batch.coalesced = 0;
         let mut refused = Refused::new();
@@ -83,7 +84,7 @@ impl PostgresWriter {
                         runs.taken();
                         continue;
                     }
-                    Err(error) if error.fault == Fault::Row => error,
+                    Err(error) if error.fault == Fault::Row && is_kept => error,
                     Err(error) => return Err(error),
                 };
                 session.execute("ROLLBACK TO SAVEPOINT tidegate").await?;

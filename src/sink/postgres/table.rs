@@ -158,6 +158,10 @@ impl Target for PgTarget {
         true
     }
 
+    fn keeps_records(&self) -> bool {
+        self.lineage.keeps_records()
+    }
+
     fn encoder(&self, selectors: &[Selector]) -> Result<Box<dyn Encoder>, Error> {
         let mut columns = self.columns.clone();
         for column in &mut columns {

@@ -5,6 +5,7 @@
 //! - Another owner claimed the lane, yet the group still counts this member: then that owner was not
 //!   there by right (a static member's predecessor that woke up), and the lane is claimed back, once.
 //!   If it is lost again, two deployments share a name.
+//! - A row was refused whose record was not kept: it is read again, from the checkpoint on, and kept.
 //! - Another owner claimed it and is of a later generation of the group: this member has slept, and
 //!   the group is about to tell it so.
 
@@ -39,7 +40,7 @@ impl Poller {
             return Err(self.contested(key));
         }
         let lost = self.assignment.lost();
-        for loss in [Loss::Regressed, Loss::Fenced] {
+        for loss in [Loss::Regressed, Loss::Fenced, Loss::NotKept] {
             let of_kind = lost.iter().filter(|(_, kind)| *kind == loss);
             let keys: Vec<PartitionKey> = of_kind.map(|(key, _)| key.clone()).collect();
             if !keys.is_empty() {

@@ -321,7 +321,8 @@ impl Poller {
             .ok_or_else(|| Error::software(format!("assigned {topic}, which no route reads")))?;
         let queue = PartitionQueue::split(&self.consumer, topic, *number)
             .ok_or_else(|| Error::software(format!("no queue for {topic}[{number}]")))?;
-        let open = route.open_partition(topic, *number, &self.group, starts, &self.context)?;
+        let open =
+            route.open_partition(topic, *number, &self.group, starts, true, &self.context)?;
         let reader = PartitionReader {
             records: Records::open(self.fetcher.as_ref(), queue, &key, position),
             topic: Arc::clone(topic),

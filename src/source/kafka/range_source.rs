@@ -227,7 +227,7 @@ impl RangeSource {
             let queue = PartitionQueue::split(consumer, topic, *partition)
                 .ok_or_else(|| Error::software(format!("no queue for {topic}[{partition}]")))?;
             let starts = std::slice::from_ref(start);
-            let open = route.open_partition(topic, *partition, group, starts, context)?;
+            let open = route.open_partition(topic, *partition, group, starts, false, context)?;
             open.lanes.iter().for_each(|lane| stretch.set_lane(lane));
             let (stretch, range) = (Arc::clone(stretch), Arc::clone(&self.range));
             let records = Records::open(fetcher.as_ref(), queue, &stretch.key, start.position);
@@ -269,6 +269,7 @@ impl RangeSource {
                 let why = match loss {
                     Loss::Fenced => "another replay fills the same table",
                     Loss::Regressed => "the database has gone back in time; start it again",
+                    Loss::NotKept => "a record was not kept that the table refuses",
                 };
                 return Err(Error::new(ErrorKind::Temporary, format!("{}: {why}", self.group)));
             }
