@@ -9,7 +9,7 @@ mod walk;
 mod words;
 mod write;
 
-use fields::Fields;
+use fields::{Fields, Place};
 use pointer::Path;
 use rest::Rest;
 use scanner::Malformed;
@@ -73,6 +73,9 @@ struct Entry {
     /// The ways into its value.
     paths: Vec<Path>,
 }
+
+/// The member that comes next: the number of its name, if that is known, and where the name begins.
+type Next = Option<(Option<usize>, usize)>;
 
 /// Keys that are remembered beyond the names themselves.
 const ENTERED_MAX: usize = 256;
@@ -178,36 +181,22 @@ impl JsonFormat {
         spans: &mut [Span],
     ) -> Result<(), Malformed> {
         let mut scanner = Scanner::new(payload);
-        scanner.expect(b'{', "a JSON object")?;
-        scanner.skip_space();
-        if scanner.skip_byte(b'}') {
-            return scanner.end();
-        }
-        let mut previous = None;
+        let mut place = Place::START;
         loop {
-            scanner.expect(b'"', "a field name in quotes")?;
-            let start = scanner.position() - 1;
-            let field = self.key(&mut scanner, previous)?;
-            scanner.skip_space();
+            let Some((field, start)) = self.next(&mut scanner, place)? else {
+                return scanner.end();
+            };
             let value = scanner.value(1)?;
             if let Some(field) = field {
                 match PLAIN {
                     true => spans.get_mut(field).into_iter().for_each(|span| *span = value),
                     false => self.put(field, payload, value, spans)?,
                 }
-                previous = Some(field);
             }
             if !PLAIN {
                 self.rests.iter_mut().for_each(|rest| rest.offer(field, scanner.since(start)));
             }
-            scanner.skip_space();
-            if scanner.skip_byte(b',') {
-                continue;
-            }
-            if scanner.skip_byte(b'}') {
-                return scanner.end();
-            }
-            return Err(scanner.fault("',' or '}'"));
+            place = place.behind(field);
         }
     }
 
@@ -258,48 +247,63 @@ impl JsonFormat {
         Ok(())
     }
 
-    /// Reads a key whose opening quote has been skipped, and its colon; the field of that name, if there is one.
+    /// Goes on to the value of the next member: the field of that name, if there is one, and where the
+    /// name begins. `None` behind the last.
     #[inline(always)]
-    fn key(
-        &mut self,
-        scanner: &mut Scanner<'_>,
-        previous: Option<usize>,
-    ) -> Result<Option<usize>, Malformed> {
-        match self.fields.follower(previous) {
-            Some((field, pattern)) if scanner.skip_pattern(pattern) => Ok(Some(field)),
-            _ => self.other_key(scanner, previous),
+    fn next(&mut self, scanner: &mut Scanner<'_>, place: Place) -> Result<Next, Malformed> {
+        let gap = scanner.position();
+        match self.fields.follower(place) {
+            Some((field, quote, pattern)) if scanner.skip_pattern(pattern) => {
+                scanner.skip_space();
+                Ok(Some((Some(field), gap + quote)))
+            }
+            _ => self.other(scanner, place),
         }
     }
 
-    /// As [`Self::key`], where it is not the one that was expected.
-    fn other_key(
-        &mut self,
-        scanner: &mut Scanner<'_>,
-        previous: Option<usize>,
-    ) -> Result<Option<usize>, Malformed> {
-        let span = scanner.string()?;
-        scanner.expect(b':', "':' after the field name")?;
-        let mut name = scanner.text(span);
-        if span.kind == Kind::EscapedText {
-            self.key.clear();
-            // A key with half a surrogate pair is nobody's name.
-            if unescape(name, &mut self.key).is_err() {
+    /// As [`Self::next`], where it is not the one that was expected.
+    fn other(&mut self, scanner: &mut Scanner<'_>, place: Place) -> Result<Next, Malformed> {
+        let gap = scanner.position();
+        scanner.skip_space();
+        if place == Place::START {
+            scanner.expect(b'{', "a JSON object")?;
+            scanner.skip_space();
+            if scanner.skip_byte(b'}') {
                 return Ok(None);
             }
-            name = &self.key;
+        } else if !scanner.skip_byte(b',') {
+            let is_end = scanner.skip_byte(b'}');
+            return if is_end { Ok(None) } else { Err(scanner.fault("',' or '}'")) };
         }
-        let mut field = self.fields.find(name);
-        if field.is_none() && self.has_spellings {
-            if span.kind != Kind::EscapedText {
-                self.key.clear();
-                self.key.extend_from_slice(scanner.text(span));
-            }
-            field = self.enter_key();
-        }
+        scanner.expect(b'"', "a field name in quotes")?;
+        let start = scanner.position() - 1;
+        let span = scanner.string()?;
+        scanner.expect(b':', "':' after the field name")?;
+        let field = self.find(scanner.text(span), span.kind);
+        scanner.skip_space();
         if let Some(field) = field {
-            self.fields.learn(previous, field);
+            self.fields.learn(place, field, start - gap, scanner.since(gap));
         }
-        Ok(field)
+        Ok(Some((field, start)))
+    }
+
+    /// The field called `name`.
+    fn find(&mut self, name: &[u8], kind: Kind) -> Option<usize> {
+        let is_escaped = kind == Kind::EscapedText;
+        if is_escaped {
+            self.key.clear();
+            // A key with half a surrogate pair is nobody's name.
+            unescape(name, &mut self.key).ok()?;
+        }
+        let field = self.fields.find(if is_escaped { &self.key } else { name });
+        if field.is_some() || !self.has_spellings {
+            return field;
+        }
+        if !is_escaped {
+            self.key.clear();
+            self.key.extend_from_slice(name);
+        }
+        self.enter_key()
     }
 }
 

@@ -1,32 +1,53 @@
 //! The names of the fields that are asked for, and how a key finds its one.
 
-use super::words::{Pattern, find_break};
+use super::words::Pattern;
 
 /// No field, in the tables of [`Fields`].
 const NONE: u32 = u32::MAX;
+/// A longer name, or more white space, is not compared at once.
+const GAP_MAX: usize = 256;
 
-/// Field names with two ways to one: by the field that came before it in the last record (records
-/// of one topic have their fields in the same order, mostly), and by a hash.
+/// Field names with two ways to one: by what stood between the values before it and its own in the last
+/// record (records of one topic have their fields in the same order, mostly), and by a hash.
 #[derive(Debug)]
 pub(super) struct Fields {
     names: Vec<Vec<u8>>,
-    /// Each name with the quote that closes it and the colon: what mostly follows the opening one.
-    patterns: Vec<Pattern>,
-    /// At `field + 1`, the field that followed it last; at 0, the field that came first.
-    followers: Vec<u32>,
+    /// By [`Place`].
+    followers: Vec<Follower>,
     /// Open addressing, a power of two, at most half full.
     slots: Vec<u32>,
 }
 
+/// Where in an object: behind which known field, and whether others have come since.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Place(usize);
+
+impl Place {
+    /// Before everything, the brace included.
+    pub(super) const START: Self = Self(0);
+
+    /// Behind the value of a field; `None` is one that is not known.
+    #[inline(always)]
+    pub(super) fn behind(self, field: Option<usize>) -> Self {
+        Self(field.map_or(self.0 | 1, |field| 2 * (field + 1)))
+    }
+}
+
+/// The field that came next at a place, with all that stood before its value.
+#[derive(Clone, Debug)]
+struct Follower {
+    field: u32,
+    /// Where its name's opening quote is.
+    quote: usize,
+    gap: Pattern,
+}
+
 impl Fields {
     pub(super) fn new(names: &[String]) -> Self {
+        let nothing = Follower { field: NONE, quote: 0, gap: Pattern::default() };
         let mut fields = Self {
             names: names.iter().map(|name| name.clone().into_bytes()).collect(),
-            patterns: names
-                .iter()
-                .map(|name| Pattern::new(&[name.as_bytes(), b"\":"].concat()))
-                .collect(),
-            followers: vec![NONE; names.len() + 1],
+            followers: vec![nothing; 2 * names.len() + 2],
             slots: vec![NONE; (2 * names.len() + 1).next_power_of_two()],
         };
         for (field, name) in names.iter().enumerate() {
@@ -38,23 +59,23 @@ impl Fields {
         fields
     }
 
-    /// The field that followed `previous` last time (`None`: that came first), with its key and the
-    /// colon as they stand after the opening quote.
-    #[inline]
-    pub(super) fn follower(&self, previous: Option<usize>) -> Option<(usize, &Pattern)> {
-        let field = *self.followers.get(previous.map_or(0, |field| field + 1))? as usize;
-        Some((field, self.patterns.get(field)?))
+    /// The field that came at `place` last time: its number, where its name's quote was, and the text up to
+    /// its value.
+    #[inline(always)]
+    pub(super) fn follower(&self, place: Place) -> Option<(usize, usize, &Pattern)> {
+        let follower = self.followers.get(place.0)?;
+        Some((follower.field as usize, follower.quote, &follower.gap))
     }
 
-    /// Notes that `field` followed `previous`.
-    pub(super) fn learn(&mut self, previous: Option<usize>, field: usize) {
-        // The text of a key is only compared as it stands where it needs no escapes.
-        let plain = |name: &Vec<u8>| find_break(name, 0, &mut 0) == name.len();
-        if !self.names.get(field).is_some_and(plain) {
+    /// Notes that `field` came at `place`: `gap` is the text up to its value, with the quote of its name at
+    /// `quote`. The same text will be the same field, whatever escapes it has.
+    pub(super) fn learn(&mut self, place: Place, field: usize, quote: usize, gap: &[u8]) {
+        if gap.len() > GAP_MAX {
             return;
         }
-        if let Some(follower) = self.followers.get_mut(previous.map_or(0, |field| field + 1)) {
-            *follower = field as u32;
+        if let Some(follower) = self.followers.get_mut(place.0) {
+            (follower.field, follower.quote) = (field as u32, quote);
+            follower.gap.set(gap);
         }
     }
 

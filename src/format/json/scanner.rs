@@ -88,13 +88,12 @@ impl<'a> Scanner<'a> {
         self.bytes.get(self.at).copied().unwrap_or(0)
     }
 
-    /// Whether the rest of the text begins with `pattern`, which is then skipped. May say no at the
-    /// very end of the text.
-    #[inline]
+    /// Whether the rest of the text begins with `pattern`, which is then skipped.
+    #[inline(always)]
     pub(super) fn skip_pattern(&mut self, pattern: &Pattern) -> bool {
-        let found = self.bytes.get(self.at..).is_some_and(|rest| pattern.matches(rest));
+        let found = self.bytes.get(self.at..).is_some_and(|rest| pattern.begins(rest));
         if found {
-            self.at += pattern.length;
+            self.at += pattern.len();
         }
         found
     }

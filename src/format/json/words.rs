@@ -55,33 +55,42 @@ pub(super) fn find_non_digit(bytes: &[u8], mut at: usize) -> usize {
     at
 }
 
-/// Bytes that a text may begin with, to be compared eight at a time: a call of `memcmp` takes
+/// Bytes that a text may begin with. The first sixteen are compared in registers: a call of `memcmp` takes
 /// longer than the comparison of a short key.
-#[derive(Debug)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Pattern {
-    /// Values and masks.
-    words: Vec<(u64, u64)>,
-    pub(super) length: usize,
+    bytes: Vec<u8>,
+    head: u128,
+    mask: u128,
 }
 
 impl Pattern {
-    pub(super) fn new(bytes: &[u8]) -> Self {
-        let word = |bytes: &[u8]| {
-            bytes.iter().rev().fold((0, 0), |(value, mask), &byte| {
-                (value << 8 | u64::from(byte), mask << 8 | 0xff)
-            })
-        };
-        Self { words: bytes.chunks(8).map(word).collect(), length: bytes.len() }
+    /// Takes other bytes, which are not none.
+    pub(super) fn set(&mut self, bytes: &[u8]) {
+        self.bytes.clear();
+        self.bytes.extend_from_slice(bytes);
+        (self.head, self.mask) = (0, 0);
+        for (place, byte) in bytes.iter().take(16).enumerate() {
+            self.head |= u128::from(*byte) << (8 * place);
+            self.mask |= 0xff << (8 * place);
+        }
     }
 
-    #[inline]
-    pub(super) fn matches(&self, text: &[u8]) -> bool {
-        let (chunks, _) = text.as_chunks::<8>();
-        chunks.len() >= self.words.len()
-            && self
-                .words
-                .iter()
-                .zip(chunks)
-                .all(|((value, mask), chunk)| u64::from_le_bytes(*chunk) & mask == *value)
+    pub(super) fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Whether `text` begins with it; never, as long as it was not set.
+    #[inline(always)]
+    pub(super) fn begins(&self, text: &[u8]) -> bool {
+        let Some(chunk) = text.first_chunk::<16>() else { return self.begins_end(text) };
+        let is_head = u128::from_le_bytes(*chunk) & self.mask == self.head;
+        is_head && self.mask != 0 && (self.bytes.len() <= 16 || text.starts_with(&self.bytes))
+    }
+
+    /// As [`Self::begins`], where there is no sixteen bytes of text.
+    #[cold]
+    fn begins_end(&self, text: &[u8]) -> bool {
+        !self.bytes.is_empty() && text.starts_with(&self.bytes)
     }
 }

@@ -12,13 +12,12 @@ use rdkafka::error::RDKafkaErrorCode;
 
 use super::{Inbox, lock, wire::Asked};
 
-/// The most of one partition in one answer.
+/// The most of one partition in one answer, also where there are hundreds: each piece makes a batch and wakes up
+/// threads. Batches are not cut: what is less than a batch brings nothing, and librdkafka's producers fill batches of
+/// up to 1 MB.
 const PARTITION_MAX: usize = 512 << 10;
 /// The most of one answer.
 const ANSWER_MAX: usize = 2 << 20;
-/// Batches are not cut: what is less than a batch brings nothing. Java's producers fill batches of 16 KB unless
-/// told otherwise, librdkafka's up to 1 MB.
-const PARTITION_MIN: usize = 256 << 10;
 /// What a partition may have when others keep what they have: else one sink that stands still would be the
 /// end of all that is read beside it.
 const RESERVE: usize = 64 << 10;
@@ -108,9 +107,8 @@ const WAIT_MAX: Duration = Duration::from_millis(200);
 /// What `broker` is asked for.
 pub(super) fn plan(slots: &BTreeMap<u64, Slot>, broker: i32, pool: Pool, now: Instant) -> Plan {
     let share = (pool.bytes_max / slots.len().max(1)).clamp(RESERVE, 2 * PARTITION_MAX);
-    let partition_max = (share / 2).clamp(PARTITION_MIN, PARTITION_MAX);
     let free = pool.bytes_max.saturating_sub(pool.held);
-    let is_full = free < partition_max && pool.held > 0;
+    let is_full = free < PARTITION_MAX && pool.held > 0;
     if is_full && pool.still_for < STILL && !pool.is_tight {
         return Plan::Wait(STILL.saturating_sub(pool.still_for).min(WAIT_MAX));
     }
@@ -129,7 +127,7 @@ pub(super) fn plan(slots: &BTreeMap<u64, Slot>, broker: i32, pool: Pool, now: In
         let waiting = slot.inbox.waiting_bytes.load(Relaxed);
         let held = waiting + slot.inbox.reading_bytes.load(Relaxed);
         // One that stands still holds its share, and no more.
-        let is_wanted = held == 0 || !is_full && held + partition_max <= share;
+        let is_wanted = held == 0 || !is_full && held + PARTITION_MAX <= share;
         if is_wanted {
             wanted.push((*number, slot));
         } else {
@@ -141,13 +139,13 @@ pub(super) fn plan(slots: &BTreeMap<u64, Slot>, broker: i32, pool: Pool, now: In
     }
     wanted.sort_by_key(|(_, slot)| slot.turn);
     let (partition_max, bytes_max) =
-        if is_full { (RESERVE, ANSWER_MAX) } else { (partition_max, free.min(ANSWER_MAX)) };
-    // Those that are known to have more than the answer can hold are enough.
+        if is_full { (RESERVE, ANSWER_MAX) } else { (PARTITION_MAX, free.min(ANSWER_MAX)) };
+    // Those that are known to have more, though not how much, are enough at some number.
     let mut expected = 0;
     let enough = |(_, slot): &(u64, &Slot)| {
         let before = expected;
-        expected += if slot.offset < slot.end { partition_max } else { 0 };
-        before < 2 * bytes_max
+        expected += if slot.offset < slot.end { partition_max / 4 } else { 0 };
+        before < bytes_max
     };
     let slots =
         wanted.into_iter().take_while(enough).map(|(number, _)| (number, partition_max)).collect();
