@@ -33,10 +33,22 @@ struct Case {
     size: u64,
 }
 
+impl Case {
+    fn topic(self) -> String {
+        format!("orders-{}-{}", self.partitions, self.size)
+    }
+}
+
 const LOCAL: Case = Case { partitions: 6, instances: 1, rtt_ms: 0.0, size: 1 };
 
-const CASES: [Case; 10] = [
+/// So many rows that each of hundreds of partitions has some ten batches of its own, and the start of the process does
+/// not count.
+const STEADY: Case = Case { size: 5, ..LOCAL };
+
+const CASES: [Case; 12] = [
     LOCAL,
+    STEADY,
+    Case { partitions: 512, ..STEADY },
     Case { partitions: 1, ..LOCAL },
     Case { partitions: 64, ..LOCAL },
     Case { partitions: 512, ..LOCAL },
@@ -48,7 +60,7 @@ const CASES: [Case; 10] = [
     Case { size: 10, ..LOCAL },
 ];
 
-/// What it showed: medians.
+/// What a run showed, or the medians of all runs of a case.
 struct Found {
     case: Case,
     rows: u64,
@@ -70,56 +82,55 @@ fn run() -> Result<Vec<String>> {
         "scale: {:>10} {:>9} {:>6} {:>9} {:>9} {:>10} {:>7} {:>6}",
         "partitions", "instances", "rtt", "rows", "rows/s", "from first", "CPU s/M", "RSS MB"
     );
-    let mut found: Vec<Found> = Vec::new();
-    let mut number = 0;
+    let mut topics: Vec<String> = Vec::new();
     for case in CASES {
-        let Case { partitions, size, .. } = case;
-        let topic = format!("orders-{partitions}-{size}");
-        let rows = rows * size;
-        if !found.iter().any(|f| f.case.partitions == partitions && f.case.size == size) {
-            servers.kafka.create_topic(&topic, partitions as i32, &[])?;
-            let amount = Amount { count: Some(rows), ..Amount::default() };
-            let profile = Profile { partitions, ..Profile::default() };
+        let topic = case.topic();
+        if !topics.contains(&topic) {
+            servers.kafka.create_topic(&topic, case.partitions as i32, &[])?;
+            let amount = Amount { count: Some(rows * case.size), ..Amount::default() };
+            let profile = Profile { partitions: case.partitions, ..Profile::default() };
             servers.produce(&topic, profile, amount)?;
+            topics.push(topic);
         }
-        // Ten times the rows are as steady as three rounds.
-        let rounds = if size > 1 { 1 } else { ROUNDS };
-        let mut runs = Vec::new();
-        for _ in 0..rounds {
-            number += 1;
-            runs.push(drain(&servers, &proxy, case, &topic, rows, &format!("scale-{number}"))?);
+    }
+    // All cases in turn, as the machine has faster and slower minutes.
+    let mut runs: Vec<Found> = Vec::new();
+    for round in 0..ROUNDS {
+        for (number, case) in CASES.into_iter().enumerate() {
+            let group = format!("scale-{round}-{number}");
+            let run = drain(&servers, &proxy, case, rows * case.size, &group)?;
+            run.print();
+            runs.push(run);
         }
-        let of = |of: fn(&Found) -> f64| median(runs.iter().map(of));
-        let all = Found {
+    }
+    println!("scale: medians");
+    let median_of = |case: Case| {
+        let of = |of: fn(&Found) -> f64| median(runs.iter().filter(|f| f.case == case).map(of));
+        Found {
             case,
-            rows,
+            rows: rows * case.size,
             rows_per_s: of(|f| f.rows_per_s),
             rows_per_s_from_first: of(|f| f.rows_per_s_from_first),
             cpu_s_per_million: of(|f| f.cpu_s_per_million),
             peak_rss_mb: of(|f| f.peak_rss_mb),
-        };
-        all.print();
-        found.push(all);
-    }
+        }
+    };
+    let found = CASES.map(median_of);
+    found.iter().for_each(Found::print);
     write("scale", &json!(found.iter().map(Found::json).collect::<Vec<_>>()))?;
     Ok(missed(floors(&found)))
 }
 
 /// Drains the topic into the empty table as a new consumer group.
-fn drain(
-    servers: &Servers,
-    proxy: &Proxy,
-    case: Case,
-    topic: &str,
-    rows: u64,
-    group: &str,
-) -> Result<Found> {
+fn drain(servers: &Servers, proxy: &Proxy, case: Case, rows: u64, group: &str) -> Result<Found> {
     servers.create_table("")?;
     proxy.delay(Duration::from_secs_f64(case.rtt_ms / 2000.0));
     let direct = servers.postgres.url();
     let (near, far) = (servers.postgres.port().to_string(), proxy.port().to_string());
     let url = if case.rtt_ms > 0.0 { direct.replacen(&near, &far, 1) } else { direct };
-    let environment = [("KAFKA_GROUP", group), ("TOPIC", topic), ("DATABASE_URL", url.as_str())];
+    let topic = case.topic();
+    let environment =
+        [("KAFKA_GROUP", group), ("TOPIC", topic.as_str()), ("DATABASE_URL", url.as_str())];
     let started = Instant::now();
     let programs: Vec<Program> = (0..case.instances)
         .map(|_| tidegate(servers, "scale.toml", &environment, &[]))
@@ -151,16 +162,17 @@ fn drain(
 /// Each a ratio within this run, and whether it is kept.
 fn floors(found: &[Found]) -> Vec<(bool, String)> {
     let of = |wanted: Case| found.iter().find(|found| found.case == wanted);
-    let (Some(local), Some(one), Some(many), Some(large)) = (
+    let (Some(local), Some(one), Some(many), Some(large), Some(steady)) = (
         of(LOCAL),
         of(Case { partitions: 1, ..LOCAL }),
-        of(Case { partitions: 512, ..LOCAL }),
+        of(Case { partitions: 512, ..STEADY }),
         of(Case { size: 10, ..LOCAL }),
+        of(STEADY),
     ) else {
         return vec![(false, "a case was not measured".to_owned())];
     };
     let rate = |found: &Found| found.rows_per_s_from_first / local.rows_per_s_from_first;
-    let cost = many.cpu_s_per_million / local.cpu_s_per_million;
+    let cost = many.cpu_s_per_million / steady.cpu_s_per_million;
     let rss = found.iter().map(|found| found.peak_rss_mb).fold(0.0, f64::max);
     let mut floors = vec![
         (

@@ -44,6 +44,8 @@ use crate::{
 };
 
 const POLL_MAX: Duration = Duration::from_millis(50);
+/// While positions are being found, which nothing in the queue tells of.
+const POLL_PENDING_MAX: Duration = Duration::from_millis(2);
 /// How long the consumer may take to leave the group and close: with the commit's 5 s, less than 10 s
 /// besides the drain. A member that did not leave is gone when its session has run out.
 const CLOSE_MAX: Duration = Duration::from_secs(4);
@@ -172,7 +174,8 @@ impl Poller {
 
     /// Serves the main queue: callbacks, and errors of the client as a whole.
     fn poll(&self) -> Result<(), Error> {
-        match self.consumer.poll(POLL_MAX) {
+        let is_pending = !self.assignment.pending.is_empty();
+        match self.consumer.poll(if is_pending { POLL_PENDING_MAX } else { POLL_MAX }) {
             None => Ok(()),
             Some(Ok(message)) => {
                 use rdkafka::Message as _;
