@@ -126,6 +126,11 @@ impl Route {
         rereads: bool,
         context: &Context,
     ) -> Result<OpenPartition, Error> {
+        // A lane that is lost takes its neighbours with it. What they would write or send once more is no reason to
+        // save the copies.
+        let rereads = rereads
+            && starts.iter().all(|start| start.claim.is_some())
+            && !self.targets.iter().any(|target| target.target.keeps_records());
         let (sender, acknowledgements) = mailbox();
         let mut lanes = Vec::with_capacity(self.targets.len());
         let mut feeds = Vec::with_capacity(self.targets.len());
@@ -147,7 +152,7 @@ impl Route {
                 Arc::clone(&target.target),
                 intake,
                 target.queue.clone(),
-                rereads && start.claim.is_some(),
+                rereads,
                 Breaker::new(self.max_dead_letter_percent),
                 context.memory.hold(),
             ));

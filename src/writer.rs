@@ -210,7 +210,10 @@ impl WriterThread {
                     let age_ms = (now_ms - timestamp_ms).max(0) as u64;
                     self.latency.record(age_ms, u64::from(*count));
                 }
-            } else if let Outcome::Lost(loss) = outcome {
+            } else if let Outcome::Lost(loss) = outcome
+                // Else this process itself has taken the lane back, for a neighbour's sake.
+                && !flushed.lane.is_closed()
+            {
                 let key = &flushed.lane.key;
                 if loss == Loss::Fenced {
                     metrics::fenced();

@@ -77,7 +77,7 @@ metrics_table! {
     BATCH_ROWS "tidegate_batch_rows" "histogram" "" "Rows of a closed batch.";
     BATCH_BYTES "tidegate_batch_bytes" "histogram" "" "Encoded bytes of a closed batch.";
     WRITE_SECONDS "tidegate_write_seconds" "histogram" "sink" "Time to make a write set durable, from BEGIN to the reply to COMMIT.";
-    DEAD_LETTERS "tidegate_dead_letters_total" "counter" "reason" "Records that could not become rows, by reason, when they are found.";
+    DEAD_LETTERS "tidegate_dead_letters_total" "counter" "reason" "Records that could not become rows, by reason, when they are found: again where they are read again.";
     RETRIES "tidegate_write_retries_total" "counter" "sink, sqlstate" "Write sets to be tried again after an outage, by SQLSTATE.";
     REBALANCES "tidegate_rebalances_total" "counter" "kind" "Assignments, revocations and losses of partitions.";
     COMMITS "tidegate_offset_commits_total" "counter" "outcome" "Kafka offset commits, as handed to the client.";

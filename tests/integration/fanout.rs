@@ -196,3 +196,42 @@ fn several_sources_sinks_and_routes_run_side_by_side() {
     let rows = world.rows("SELECT value, at FROM raw ORDER BY at");
     assert_eq!(rows, grid(&[[r"\x00ff", "0"], [r"\x7b6e6f74206a736f6e", "1"]]));
 }
+
+/// One row of four is refused by one of two tables, the first that any has refused.
+fn refuse_beside_copies(name: &str, sets: &[&str]) {
+    let world = with_copies(name, 1);
+    world.sql.execute("ALTER TABLE orders ADD CHECK (order_id <> 3)").unwrap();
+    let mut tidegate = world.run(&two_tables(&world), sets);
+    let produce = |ids: [i32; 2]| {
+        let order = |id| Message::json(&format!("{{\"order_id\":{id},\"amount\":1}}"));
+        produce_to(&world.brokers, &world.name, &ids.map(order));
+    };
+    let ids = |table: &str| world.rows(&format!("SELECT order_id FROM {table} ORDER BY 1"));
+    let await_both = |orders: &[[&str; 1]], copies: &[[&str; 1]]| {
+        eventually("both tables", || {
+            let found = (ids("orders"), ids("copies"));
+            if found == (grid(orders), grid(copies)) { Ok(()) } else { Err(format!("{found:?}")) }
+        });
+    };
+    produce([1, 2]);
+    await_both(&[["1"], ["2"]], &[["1"], ["2"]]);
+    produce([3, 4]);
+    let (orders, copies) = ([["1"], ["2"], ["4"]], [["1"], ["2"], ["3"], ["4"]]);
+    await_both(&orders, &copies);
+    let letters = world.rows("SELECT \"offset\", target FROM tidegate.dead_letters");
+    assert_eq!(letters, grid(&[["2", "serving.public.orders"]]));
+    assert_eq!(tidegate.metric("tidegate_fenced_total"), 0.0);
+    tidegate.stop();
+    await_both(&orders, &copies);
+}
+
+#[test]
+fn a_row_that_one_table_refuses_is_read_again_for_it_and_doubles_nothing_in_the_other() {
+    refuse_beside_copies("fanout-refused", &[]);
+}
+
+#[test]
+fn a_row_that_one_table_refuses_doubles_nothing_in_one_that_keeps_no_position() {
+    let sets = ["routes[0].to[1].delivery=at-least-once", "sources.shop.commit_interval=1h"];
+    refuse_beside_copies("fanout-refused-at-least-once", &sets);
+}

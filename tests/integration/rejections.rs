@@ -129,8 +129,9 @@ fn refused_amounts(name: &str, ddl: &str, named: &str) -> Vec<Vec<String>> {
     };
     let messages: Vec<Message> = (0..1000).map(record).collect();
     produce(&world, &messages);
-    let tidegate = world.run_orders(&[]);
+    let mut tidegate = world.run_orders(&[]);
     await_fate(&world, 1000);
+    tidegate.assert_conservation();
     tidegate.stop();
     let letters = world.rows(&format!(
         "SELECT convert_from(value, 'UTF8')::json->>'amount', sqlstate, \

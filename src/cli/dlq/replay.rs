@@ -267,7 +267,7 @@ impl<'a> Replay<'a> {
             let mut batches = [flushed];
             self.writer.write(end.target.id(), &mut batches, &self.heart)?;
             let [flushed] = batches;
-            if flushed.outcome == Some(Outcome::Stale) {
+            if flushed.outcome != Some(Outcome::Durable) {
                 let table = &end.way.target;
                 return Err(WriteError::Halt(Error::new(
                     ErrorKind::Temporary,

@@ -5,7 +5,7 @@ use super::words::Pattern;
 /// No field, in the tables of [`Fields`].
 const NONE: u32 = u32::MAX;
 /// A longer name, or more white space, is not compared at once.
-const GAP_MAX: usize = 256;
+const GAP_MAX: usize = 128;
 
 /// Field names with two ways to one: by what stood between the values before it and its own in the last
 /// record (records of one topic have their fields in the same order, mostly), and by a hash.

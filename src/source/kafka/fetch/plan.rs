@@ -126,7 +126,7 @@ pub(super) fn plan(slots: &BTreeMap<u64, Slot>, broker: i32, pool: Pool, now: In
         }
         let waiting = slot.inbox.waiting_bytes.load(Relaxed);
         let held = waiting + slot.inbox.reading_bytes.load(Relaxed);
-        // One that stands still holds its share, and no more.
+        // One that stands still holds its share, or what came at once, and no more.
         let is_wanted = held == 0 || !is_full && held + PARTITION_MAX <= share;
         if is_wanted {
             wanted.push((*number, slot));
