@@ -37,6 +37,8 @@ impl Place {
 #[derive(Clone, Debug)]
 struct Follower {
     field: u32,
+    /// The field that came last where it was another one.
+    other: u32,
     /// Where its name's opening quote is.
     quote: usize,
     gap: Pattern,
@@ -44,7 +46,7 @@ struct Follower {
 
 impl Fields {
     pub(super) fn new(names: &[String]) -> Self {
-        let nothing = Follower { field: NONE, quote: 0, gap: Pattern::default() };
+        let nothing = Follower { field: NONE, other: NONE, quote: 0, gap: Pattern::default() };
         let mut fields = Self {
             names: names.iter().map(|name| name.clone().into_bytes()).collect(),
             followers: vec![nothing; 2 * names.len() + 2],
@@ -68,15 +70,18 @@ impl Fields {
     }
 
     /// Notes that `field` came at `place`: `gap` is the text up to its value, with the quote of its name at
-    /// `quote`. The same text will be the same field, whatever escapes it has.
+    /// `quote`. The same text will be the same field, whatever escapes it has. Learns it when it comes twice: where
+    /// there is no order, there is nothing to learn.
     pub(super) fn learn(&mut self, place: Place, field: usize, quote: usize, gap: &[u8]) {
         if gap.len() > GAP_MAX {
             return;
         }
-        if let Some(follower) = self.followers.get_mut(place.0) {
+        let Some(follower) = self.followers.get_mut(place.0) else { return };
+        if follower.other == field as u32 {
             (follower.field, follower.quote) = (field as u32, quote);
             follower.gap.set(gap);
         }
+        follower.other = field as u32;
     }
 
     /// The field called `name`.
