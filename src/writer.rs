@@ -211,8 +211,8 @@ impl WriterThread {
                     self.latency.record(age_ms, u64::from(*count));
                 }
             } else if let Outcome::Lost(loss) = outcome
-                // Else this process itself has taken the lane back, for a neighbour's sake.
-                && !flushed.lane.is_closed()
+                // Else this process itself has claimed the lane again, for a neighbour's sake.
+                && flushed.lane.loss() != Some(Loss::NotKept)
             {
                 let key = &flushed.lane.key;
                 if loss == Loss::Fenced {

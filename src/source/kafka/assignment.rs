@@ -93,6 +93,12 @@ impl Assignment {
         lanes.filter(|lane| lane.loss() == Some(loss)).count()
     }
 
+    /// All lanes of these partitions are lost in that way.
+    pub(super) fn lose(&self, keys: &[PartitionKey], loss: Loss) {
+        let lanes = keys.iter().filter_map(|key| self.owned.get(key)).flat_map(|o| &o.lanes);
+        lanes.for_each(|lane| lane.lose(loss));
+    }
+
     /// Another member has claimed the lanes of this partition.
     pub(super) fn stray(&mut self, key: PartitionKey) {
         self.strays.entry(key).or_insert_with(Instant::now);

@@ -61,6 +61,10 @@ impl Poller {
         }
         metrics::regressed(self.assignment.lost_lanes(&keys, Loss::Regressed));
         tracing::warn!(partitions = keys.len(), "claiming again the lanes that were lost: {loss}");
+        if loss == Loss::NotKept {
+            // It is this process that fences the other lanes of these partitions.
+            self.assignment.lose(&keys, loss);
+        }
         self.assignment.release(&keys, &self.context.status);
         let generation = member::generation(&self.consumer);
         self.find(keys, generation, Purpose::Resume(loss))
