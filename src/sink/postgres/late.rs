@@ -91,10 +91,8 @@ impl Late {
             };
             for flushed in batches.iter_mut() {
                 let is_late = |s: &Segment| !earlier(target, s, column, since.second).is_empty();
-                if !flushed.batch.is_kept()
-                    && flushed.batch.segments.iter().any(is_late)
-                    && !target.lineage.needs_records(flushed)
-                {
+                if !flushed.batch.is_kept() && flushed.batch.segments.iter().any(is_late) {
+                    target.lineage.needs_records(flushed);
                     continue;
                 }
                 let batch = &mut flushed.batch;

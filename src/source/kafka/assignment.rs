@@ -89,14 +89,16 @@ impl Assignment {
 
     /// So many lanes of these partitions have been lost in that way.
     pub(super) fn lost_lanes(&self, keys: &[PartitionKey], loss: Loss) -> usize {
-        let lanes = keys.iter().filter_map(|key| self.owned.get(key)).flat_map(|o| &o.lanes);
-        lanes.filter(|lane| lane.loss() == Some(loss)).count()
+        self.lanes_of(keys).filter(|lane| lane.loss() == Some(loss)).count()
+    }
+
+    fn lanes_of(&self, keys: &[PartitionKey]) -> impl Iterator<Item = &Arc<Lane>> {
+        keys.iter().filter_map(|key| self.owned.get(key)).flat_map(|owned| &owned.lanes)
     }
 
     /// All lanes of these partitions are lost in that way.
     pub(super) fn lose(&self, keys: &[PartitionKey], loss: Loss) {
-        let lanes = keys.iter().filter_map(|key| self.owned.get(key)).flat_map(|o| &o.lanes);
-        lanes.for_each(|lane| lane.lose(loss));
+        self.lanes_of(keys).for_each(|lane| lane.lose(loss));
     }
 
     /// Another member has claimed the lanes of this partition.
