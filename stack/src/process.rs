@@ -176,7 +176,7 @@ impl Process {
 
     /// CPU time since the last start, of the process and all that it started.
     pub(crate) fn cpu_seconds(&self) -> f64 {
-        process_table::cpu_seconds(&process_table::pids_inside(&self.folder))
+        process_table::cpu_seconds_inside(&self.folder)
     }
 
     pub(crate) fn name(&self) -> &str {

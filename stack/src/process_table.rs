@@ -10,17 +10,49 @@ use nix::unistd::{SysconfVar, sysconf};
 /// Processes whose working directory is `folder` or below: Postgres' backends lead sessions of
 /// their own and are orphaned with the postmaster, but they never leave its data directory.
 pub(crate) fn pids_inside(folder: &Path) -> Vec<u32> {
-    let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
-    entries
-        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
-        .filter(|pid| {
-            fs::read_link(format!("/proc/{pid}/cwd")).is_ok_and(|cwd| cwd.starts_with(folder))
+    let is_inside = |pid: &u32| {
+        fs::read_link(format!("/proc/{pid}/cwd")).is_ok_and(|cwd| cwd.starts_with(folder))
+    };
+    pids().filter(is_inside).collect()
+}
+
+/// CPU time of the processes inside `folder`, and of all that they started and that have ended.
+pub(crate) fn cpu_seconds_inside(folder: &Path) -> f64 {
+    let all = || {
+        let pids = pids_inside(folder);
+        let ended = zombies_of(&pids);
+        [pids, ended].concat()
+    };
+    let mut pids = all();
+    loop {
+        let seconds = cpu_seconds(&pids);
+        // One that was reaped meanwhile would be in neither its own time nor its parent's.
+        let pids_now = all();
+        if pids_now == pids {
+            return seconds;
+        }
+        pids = pids_now;
+    }
+}
+
+/// Children of `parents` that have ended and are not reaped: they have no working directory any more.
+fn zombies_of(parents: &[u32]) -> Vec<u32> {
+    let is_zombie = |pid: &u32| {
+        fields(*pid).is_some_and(|fields| {
+            let parent = fields.get(1).and_then(|parent| parent.parse().ok());
+            fields[0] == "Z" && parent.is_some_and(|parent| parents.contains(&parent))
         })
-        .collect()
+    };
+    pids().filter(is_zombie).collect()
+}
+
+fn pids() -> impl Iterator<Item = u32> {
+    let entries = fs::read_dir("/proc").into_iter().flatten();
+    entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
 }
 
 /// CPU time of the processes, and of the children that they have reaped.
-pub(crate) fn cpu_seconds(pids: &[u32]) -> f64 {
+fn cpu_seconds(pids: &[u32]) -> f64 {
     let ticks_per_second = sysconf(SysconfVar::CLK_TCK).ok().flatten().unwrap_or(100);
     let ticks: u64 = pids.iter().filter_map(|pid| cpu_ticks(*pid)).sum();
     ticks as f64 / ticks_per_second as f64
@@ -86,6 +118,28 @@ mod tests {
             sum = std::hint::black_box(sum.wrapping_add(1));
         }
         assert!(is_awake(me) && !is_suspended(me));
+    }
+
+    #[test]
+    fn charges_the_cpu_time_of_a_child_that_has_ended_and_is_not_reaped() {
+        let folder = std::env::temp_dir().join(format!("cpu-time-{}", std::process::id()));
+        fs::create_dir(&folder).unwrap();
+        // cat does not know that it has a child.
+        let script = "(for ((i = 0; i < 300000; i++)); do :; done) & exec cat";
+        let mut parent = std::process::Command::new("bash")
+            .args(["-c", script])
+            .current_dir(&folder)
+            .stdin(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        while zombies_of(&[parent.id()]).is_empty() {
+            std::thread::yield_now();
+        }
+        let seconds = cpu_seconds_inside(&folder);
+        drop(parent.stdin.take());
+        parent.wait().unwrap();
+        fs::remove_dir(&folder).unwrap();
+        assert!(seconds > 0.1, "{seconds}");
     }
 
     #[test]
