@@ -85,6 +85,15 @@ pub struct Route {
     pub targets: Vec<RouteTarget>,
 }
 
+/// What a source can do about a lane that was lost while it ran.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reading {
+    /// It reads it again, from its checkpoint on.
+    Repeatable,
+    /// Nothing; the next run may.
+    Once,
+}
+
 /// Where one lane begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LaneStart {
@@ -112,8 +121,7 @@ impl Route {
         self.targets.iter().map(key).collect()
     }
 
-    /// Opens the lanes of one partition; `starts` has one entry for each target. A source that `rereads` reads a
-    /// lane again that was lost, from its checkpoint on.
+    /// Opens the lanes of one partition; `starts` has one entry for each target.
     ///
     /// # Errors
     /// When a target gives no encoder.
@@ -123,12 +131,12 @@ impl Route {
         partition: i32,
         group: &Arc<Group>,
         starts: &[LaneStart],
-        rereads: bool,
+        reading: Reading,
         context: &Context,
     ) -> Result<OpenPartition, Error> {
         // A lane that is lost takes its neighbours with it. What they would write or send once more is no reason to
         // save the copies.
-        let rereads = rereads
+        let rereads = reading == Reading::Repeatable
             && starts.iter().all(|start| start.claim.is_some())
             && !self.targets.iter().any(|target| target.target.keeps_records());
         let (sender, acknowledgements) = mailbox();

@@ -381,4 +381,6 @@ fn rejection(payload: &[u8], fault: Malformed) -> Rejection {
 }
 
 #[cfg(test)]
+mod properties;
+#[cfg(test)]
 mod tests;

@@ -15,7 +15,7 @@ use crate::{
     error::{Error, ErrorKind},
     lane::{Counts, Lane, Loss},
     record::Record,
-    route::{Context, LaneStart, Route},
+    route::{Context, LaneStart, Reading, Route},
     sink::Group,
     stage::Stage,
     stop::Stop,
@@ -89,7 +89,8 @@ impl LineReader<'_> {
     ) -> Result<LinesRead, Error> {
         let context = self.context;
         let route = self.route;
-        let mut open = route.open_partition(&self.topic, 0, &self.group, starts, false, context)?;
+        let mut open =
+            route.open_partition(&self.topic, 0, &self.group, starts, Reading::Once, context)?;
         let first = open.partition.position();
         let blocks = self.read_ahead(reader)?;
         let (mut offset, mut ended) = (0, false);

@@ -37,7 +37,7 @@ use crate::{
     error::{Error, ErrorKind},
     failpoint::failpoint,
     metrics,
-    route::{Context, LaneStart, OpenPartition, Route},
+    route::{Context, LaneStart, OpenPartition, Reading, Route},
     sink::Group,
     status::SourceState,
     watchdog::Heart,
@@ -324,8 +324,9 @@ impl Poller {
             .ok_or_else(|| Error::software(format!("assigned {topic}, which no route reads")))?;
         let queue = PartitionQueue::split(&self.consumer, topic, *number)
             .ok_or_else(|| Error::software(format!("no queue for {topic}[{number}]")))?;
+        let (group, context) = (&self.group, &self.context);
         let open =
-            route.open_partition(topic, *number, &self.group, starts, true, &self.context)?;
+            route.open_partition(topic, *number, group, starts, Reading::Repeatable, context)?;
         let reader = PartitionReader {
             records: Records::open(self.fetcher.as_ref(), queue, &key, position),
             topic: Arc::clone(topic),

@@ -24,7 +24,7 @@ use crate::{
     error::{Error, ErrorKind},
     lane::{Lane, LaneKey, Loss},
     record::Record,
-    route::{Context, LaneStart, OpenPartition, Route},
+    route::{Context, LaneStart, OpenPartition, Reading, Route},
     sink::{Claimant, Claimed, Group, Rank, TopicIds},
     source::{Source, claim::claim, first_route},
     status::SourceState,
@@ -227,7 +227,8 @@ impl RangeSource {
             let queue = PartitionQueue::split(consumer, topic, *partition)
                 .ok_or_else(|| Error::software(format!("no queue for {topic}[{partition}]")))?;
             let starts = std::slice::from_ref(start);
-            let open = route.open_partition(topic, *partition, group, starts, false, context)?;
+            let open =
+                route.open_partition(topic, *partition, group, starts, Reading::Once, context)?;
             open.lanes.iter().for_each(|lane| stretch.set_lane(lane));
             let (stretch, range) = (Arc::clone(stretch), Arc::clone(&self.range));
             let records = Records::open(fetcher.as_ref(), queue, &stretch.key, start.position);
