@@ -23,7 +23,7 @@ use crate::{
 
 /// Bytes handed to the driver at once: large enough to make its per-message work vanish, small
 /// enough to stay in the cache between encoding buffer and socket.
-const CHUNK_BYTES: usize = 64 << 10;
+const CHUNK_BYTES: usize = 256 << 10;
 
 /// The years 1 to 9999 in milliseconds since the Unix epoch.
 const YEARS_MS: std::ops::RangeInclusive<i64> = -62_135_596_800_000..=253_402_300_799_999;
