@@ -110,6 +110,16 @@ impl Late {
         }
     }
 
+    /// Forgets what no rollup of the table says any more: it was dropped, or made anew where there are older rows.
+    pub(super) fn compare(&self, all: &[Rollup]) {
+        let mut known = self.since.lock().unwrap_or_else(PoisonError::into_inner);
+        known.retain(|column, since| {
+            let says =
+                |rollup: &Rollup| rollup.time_column == *column && rollup.since >= since.second;
+            all.iter().any(says)
+        });
+    }
+
     /// What is noted is not so any more.
     fn forget(&self) -> PgError {
         self.since.lock().unwrap_or_else(PoisonError::into_inner).clear();
