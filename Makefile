@@ -25,7 +25,7 @@ export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
 BIN := target/release
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo up down docs test torture spark fuzz lint mutants screenshot bench bench-drain bench-latency bench-scale bench-serving bench-peers
+.PHONY: help setup build demo up down docs test torture spark fuzz lint mutants screenshot bench bench-drain bench-latency bench-scale bench-serving bench-peers flamegraph
 
 help: ## List these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -106,3 +106,7 @@ bench-serving: setup ## Measure the merged view beside the plain aggregate, what
 bench-peers: setup ## Measure others beside tidegate, and write benches/RESULTS.md
 	@benches/peers/setup.sh $(or $(subst $(comma), ,$(PEERS)),go python telegraf connect flink)
 	ROWS=$(ROWS) ROUNDS=$(ROUNDS) PEERS=$(PEERS) cargo bench --workspace --bench peers
+
+# Needs perf (Debian: linux-perf).
+flamegraph: build ## Draw where the CPU time of a drain of 10,000,000 orders goes
+	@benches/flamegraph.sh

@@ -21,9 +21,9 @@ const TOPIC: &str = "orders";
 const GROUP: &str = "latency";
 const PARTITIONS: u32 = 6;
 /// Records a second; the last ones are more than two cores can do beside the producer.
-const RATES: [u64; 12] = [
+const RATES: [u64; 15] = [
     1_000, 5_000, 10_000, 25_000, 50_000, 100_000, 150_000, 200_000, 300_000, 400_000, 500_000,
-    600_000,
+    600_000, 700_000, 800_000, 900_000,
 ];
 /// The beginning of a step, which is not counted.
 const SETTLING: Duration = Duration::from_secs(3);
