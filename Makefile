@@ -107,6 +107,6 @@ bench-peers: setup ## Measure others beside tidegate, and write benches/RESULTS.
 	@benches/peers/setup.sh $(or $(subst $(comma), ,$(PEERS)),go python telegraf connect flink)
 	ROWS=$(ROWS) ROUNDS=$(ROUNDS) PEERS=$(PEERS) cargo bench --workspace --bench peers
 
-# Needs perf (Debian: linux-perf).
+# Needs perf (Debian: linux-perf). ROWS counts here if it is given.
 flamegraph: build ## Draw where the CPU time of a drain of 10,000,000 orders goes
 	@benches/flamegraph.sh

@@ -48,7 +48,8 @@ const WIDE: &str = ", shop_id int, clerk_id int, stock_before int, stock_after i
 /// after some MB, take new ones every time: the page that one connection's process touches for the first
 /// time costs it 1.9 us, half a second for a million rows. Each of ours also makes a thousand slots again.
 const LARGE_BOUND_RATIO_MIN: f64 = 0.5;
-/// Of compressed topics: there is less to consume, which is all that the bound has besides COPY.
+/// Of compressed topics: the broker and the wire have less to do, which is a larger part of the bound than of
+/// the whole way.
 const PACKED_BOUND_RATIO_MIN: f64 = 0.7;
 
 const APPEND: Variant = Variant {
@@ -81,6 +82,7 @@ pub(crate) const VARIANTS: [Variant; 9] = [
     APPEND,
     UPSERT,
     Variant { name: "mirror", deletes: 0.05, sets: &["routes[0].to[0].write=mirror"], ..UPSERT },
+    // No field is where it was in the last record, and the bound knows no JSON.
     Variant { name: "shuffled", fields: Fields::Shuffled, bound_ratio_min: 0.6, ..APPEND },
     Variant {
         name: "wide",

@@ -7,6 +7,9 @@ use std::{
 
 use nix::unistd::{SysconfVar, sysconf};
 
+/// After so many looks at processes that come and go all the time, the last one counts.
+const LOOKS_MAX: usize = 20;
+
 /// Processes whose working directory is `folder` or below: Postgres' backends lead sessions of
 /// their own and are orphaned with the postmaster, but they never leave its data directory.
 pub(crate) fn pids_inside(folder: &Path) -> Vec<u32> {
@@ -24,23 +27,24 @@ pub(crate) fn cpu_seconds_inside(folder: &Path) -> f64 {
         [pids, ended].concat()
     };
     let mut pids = all();
-    loop {
+    // One that was reaped meanwhile may be in neither its own time nor its parent's.
+    for _ in 0..LOOKS_MAX {
         let seconds = cpu_seconds(&pids);
-        // One that was reaped meanwhile would be in neither its own time nor its parent's.
         let pids_now = all();
         if pids_now == pids {
             return seconds;
         }
         pids = pids_now;
     }
+    cpu_seconds(&pids)
 }
 
 /// Children of `parents` that have ended and are not reaped: they have no working directory any more.
 fn zombies_of(parents: &[u32]) -> Vec<u32> {
     let is_zombie = |pid: &u32| {
         fields(*pid).is_some_and(|fields| {
-            let parent = fields.get(1).and_then(|parent| parent.parse().ok());
-            fields[0] == "Z" && parent.is_some_and(|parent| parents.contains(&parent))
+            let [state, parent, ..] = fields.as_slice() else { return false };
+            state == "Z" && parent.parse().is_ok_and(|parent| parents.contains(&parent))
         })
     };
     pids().filter(is_zombie).collect()
@@ -122,10 +126,12 @@ mod tests {
 
     #[test]
     fn charges_the_cpu_time_of_a_child_that_has_ended_and_is_not_reaped() {
-        let folder = std::env::temp_dir().join(format!("cpu-time-{}", std::process::id()));
+        let folder = std::env::temp_dir().canonicalize().unwrap();
+        let folder = folder.join(format!("cpu-time-{}", std::process::id()));
         fs::create_dir(&folder).unwrap();
-        // cat does not know that it has a child.
-        let script = "(for ((i = 0; i < 300000; i++)); do :; done) & exec cat";
+        // cat does not know that it has a child, which waits until there is no bash to reap it.
+        let script = "parent=$$; (until [ \"$(< /proc/$parent/comm)\" = cat ]; do :; done; \
+                      for ((i = 0; i < 300000; i++)); do :; done) & exec cat";
         let mut parent = std::process::Command::new("bash")
             .args(["-c", script])
             .current_dir(&folder)

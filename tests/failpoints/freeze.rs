@@ -10,7 +10,7 @@ const RATE: f64 = 2_000.0;
 const PARTITIONS: i64 = 4;
 
 /// Waits until it has stopped itself.
-fn await_frozen(tidegate: &Tidegate) {
+pub(crate) fn await_frozen(tidegate: &Tidegate) {
     let path = format!("/proc/{}/stat", tidegate.pid());
     eventually("the process has frozen", || {
         let stat = fs::read_to_string(&path).unwrap();

@@ -9,6 +9,7 @@
 mod crash;
 mod freeze;
 mod letters;
+mod rollups;
 #[path = "../integration/support/mod.rs"]
 #[allow(dead_code, unused_imports)]
 mod support;

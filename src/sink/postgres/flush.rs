@@ -155,10 +155,13 @@ impl PostgresWriter {
             if open.is_empty() {
                 return Ok(());
             }
-            target.lineage.late.set_aside(target, &mut open);
-            open.retain(|flushed| flushed.outcome.is_none());
-            if open.is_empty() {
-                return Ok(());
+            if target.lineage.late.concerns(target, &mut open) {
+                self.renew_late(target).await?;
+                target.lineage.late.set_aside(target, &mut open);
+                open.retain(|flushed| flushed.outcome.is_none());
+                if open.is_empty() {
+                    return Ok(());
+                }
             }
             self.make_partitions(target, &mut open).await?;
             heart.beat();
@@ -215,6 +218,19 @@ impl PostgresWriter {
         let looked = partitions.look(&session, &target.table).await;
         self.give_back(session, looked.is_ok());
         looked
+    }
+
+    /// Asks the rollups again since when they have detailed rows.
+    async fn renew_late(&mut self, target: &PgTarget) -> Result<(), PgError> {
+        let session = self.session().await?;
+        let asked = async {
+            let statements = session.rollup_statements().await?;
+            session.rollups(target, &statements).await
+        };
+        let rollups = asked.await;
+        self.give_back(session, rollups.is_ok());
+        target.lineage.late.renew(&rollups?);
+        Ok(())
     }
 
     /// One transaction for all of `batches`. When it has happened, each has its outcome; when a lane

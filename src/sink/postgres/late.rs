@@ -2,13 +2,14 @@
 //! anew any more: they are added to it, where all rollups of the table want that, and are dead letters
 //! otherwise.
 //!
-//! What is too late is known for certain in the transaction alone, behind the rows. So it is noted there,
-//! the transaction rolled back, and what is noted decides for the next one, which checks it.
+//! What is too late is known for certain in the transaction alone, behind the rows. So it is noted there and
+//! the transaction rolled back. Before rows are taken out for what is noted, the rollups are asked again:
+//! one may have been dropped, or made anew, and a dead letter does not become a row any more.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     ops::Range,
-    sync::{Mutex, PoisonError},
+    sync::{Mutex, MutexGuard, PoisonError},
 };
 
 use bytes::Bytes;
@@ -55,32 +56,61 @@ struct Since {
     merged: Option<i64>,
 }
 
+impl Since {
+    /// What the rollups of a table, of which these are all, say of a time column.
+    fn of(column: &str, all: &[Rollup]) -> Option<Self> {
+        let says = |rollup: &&Rollup| rollup.time_column == column && rollup.since > i64::MIN;
+        let newest = all.iter().filter(says).max_by_key(|rollup| rollup.since)?;
+        Some(Self {
+            rollup: newest.name.clone(),
+            second: newest.since,
+            shown: newest.shown_since.clone(),
+            merged: merged_before(all),
+        })
+    }
+}
+
 impl Late {
+    fn known(&self) -> MutexGuard<'_, BTreeMap<String, Since>> {
+        self.since.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Notes what a rollup says, among all of its table, for the next try.
     pub(super) fn note(&self, rollup: &Rollup, all: &[Rollup]) -> PgError {
-        let Rollup { name, time_column, since, shown_since, .. } = rollup;
-        let told = Since {
-            rollup: name.clone(),
-            second: *since,
-            shown: shown_since.clone(),
-            merged: merged_before(all),
-        };
-        let mut known = self.since.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = known.entry(time_column.clone()).or_insert_with(|| told.clone());
-        if known.second <= told.second {
-            *known = told;
-        }
+        let Rollup { name, time_column, shown_since, .. } = rollup;
+        let told = Since::of(time_column, all);
+        self.known().extend(told.map(|since| (time_column.clone(), since)));
         PgError::outage(
             LATE,
             format!("rows are before {shown_since}, which rollup {name} tells now"),
         )
     }
 
+    /// Whether any row is too late by what is noted.
+    pub(super) fn concerns(&self, target: &PgTarget, batches: &mut [&mut Flushed]) -> bool {
+        batches.iter_mut().for_each(|flushed| flushed.batch.take_late_back());
+        let known = self.known();
+        let mut segments = batches.iter().flat_map(|flushed| &flushed.batch.segments);
+        !known.is_empty()
+            && segments.any(|segment| {
+                known.iter().any(|(column, since)| {
+                    earlier(target, segment, column, since.second).next().is_some()
+                })
+            })
+    }
+
+    /// Notes what the rollups say now.
+    pub(super) fn renew(&self, all: &[Rollup]) {
+        let mut known = self.known();
+        *known = std::mem::take(&mut *known)
+            .into_keys()
+            .filter_map(|column| Since::of(&column, all).map(|since| (column, since)))
+            .collect();
+    }
+
     /// Takes rows that are too late out of the batches; or sets the outcome of one whose records are not there.
     pub(super) fn set_aside(&self, target: &PgTarget, batches: &mut [&mut Flushed]) {
-        let known = self.since.lock().unwrap_or_else(PoisonError::into_inner);
-        batches.iter_mut().for_each(|flushed| flushed.batch.take_late_back());
-        for (column, since) in known.iter() {
+        for (column, since) in self.known().iter() {
             let rejection = Rejection {
                 reason: Reason::TooLate,
                 column: Some(column.clone()),
@@ -90,7 +120,9 @@ impl Late {
                 ),
             };
             for flushed in batches.iter_mut() {
-                let is_late = |s: &Segment| !earlier(target, s, column, since.second).is_empty();
+                let is_late = |segment: &Segment| {
+                    earlier(target, segment, column, since.second).next().is_some()
+                };
                 if !flushed.batch.is_kept() && flushed.batch.segments.iter().any(is_late) {
                     target.lineage.needs_records(flushed);
                     continue;
@@ -99,37 +131,18 @@ impl Late {
                 let takes = !batch.late_is_refused && target.merge.is_none();
                 let merged = since.merged.filter(|_| takes).unwrap_or(i64::MIN);
                 for index in 0..batch.segments.len() {
-                    let added = earlier(target, &batch.segments[index], column, merged);
+                    let added: Vec<_> =
+                        earlier(target, &batch.segments[index], column, merged).collect();
                     batch.set_late(index, &added);
-                    let rest = earlier(target, &batch.segments[index], column, since.second);
+                    let rest: Vec<_> =
+                        earlier(target, &batch.segments[index], column, since.second)
+                            .map(|(row, range)| (row, range, rejection.clone()))
+                            .collect();
                     rest.iter().for_each(|_| metrics::dead_letter(Reason::TooLate));
-                    let letter = |(row, range)| (row, range, rejection.clone());
-                    batch.set_aside(index, rest.into_iter().map(letter).collect());
+                    batch.set_aside(index, rest);
                 }
             }
         }
-    }
-
-    /// Forgets what no rollup of the table says any more: it was dropped, or made anew where there are older rows.
-    pub(super) fn compare(&self, all: &[Rollup]) {
-        let mut known = self.since.lock().unwrap_or_else(PoisonError::into_inner);
-        known.retain(|column, since| {
-            let says =
-                |rollup: &Rollup| rollup.time_column == *column && rollup.since >= since.second;
-            all.iter().any(says)
-        });
-    }
-
-    /// What is noted is not so any more.
-    fn forget(&self) -> PgError {
-        self.since.lock().unwrap_or_else(PoisonError::into_inner).clear();
-        PgError::outage(LATE, "the rollups that were to take late rows are others now")
-    }
-
-    /// Before which second rows are added to summaries, as far as it is known.
-    fn merged(&self) -> Option<i64> {
-        let known = self.since.lock().unwrap_or_else(PoisonError::into_inner);
-        known.values().filter_map(|since| since.merged).max()
     }
 }
 
@@ -140,15 +153,22 @@ fn merged_before(rollups: &[Rollup]) -> Option<i64> {
 }
 
 /// The rows of a segment whose time is earlier, by place.
-fn earlier(
+fn earlier<'a>(
     target: &PgTarget,
-    segment: &Segment,
+    segment: &'a Segment,
     column: &str,
     end: i64,
-) -> Vec<(usize, Range<usize>)> {
+) -> impl Iterator<Item = (usize, Range<usize>)> + use<'a> {
     let times = times(target, segment, column).into_iter().flatten();
-    let is_earlier = |second: Option<i64>| second.is_some_and(|second| second < end);
-    times.filter_map(|(row, range, at)| is_earlier(at).then_some((row, range))).collect()
+    let is_earlier = move |second: Option<i64>| second.is_some_and(|second| second < end);
+    times.filter_map(move |(row, range, at)| is_earlier(at).then_some((row, range)))
+}
+
+/// Whether all rows of a segment are too late for all rollups of their table, which want them added.
+fn is_late(target: &PgTarget, segment: &Segment, rollups: &[Rollup]) -> bool {
+    let Some(end) = merged_before(rollups) else { return false };
+    let rows = rollups.iter().flat_map(|r| earlier(target, segment, &r.time_column, end));
+    rows.map(|(row, _)| row).collect::<BTreeSet<_>>().len() == segment.rows as usize
 }
 
 impl Session {
@@ -163,9 +183,9 @@ impl Session {
         if late.is_empty() {
             return Ok(());
         }
-        let known = target.lineage.late.merged();
-        if known.is_none() || merged_before(rollups) < known {
-            return Err(target.lineage.late.forget());
+        if !late.iter().all(|segment| is_late(target, segment, rollups)) {
+            let message = "the rollups that were to take late rows are others now";
+            return Err(PgError::outage(LATE, message));
         }
         let added = self.add_segments(target, &late, rollups).await;
         // It is not known which row it was, and there are none in the table to look for it.

@@ -397,7 +397,6 @@ impl Session {
         types?;
         locked?;
         let (rollups, is_moved) = (rollups?, moved?);
-        target.lineage.late.compare(&rollups);
         if is_moved {
             self.touch(target, batches, &rollups).await?;
             self.add_late(target, batches, &rollups).await?;
