@@ -1,15 +1,26 @@
-//! A rollup that changes between the look at it and the transaction that relies on it.
+//! A rollup that is dropped between the look at it and the transaction that relies on it.
 
 use std::process::Stdio;
 
 use nix::sys::signal::Signal;
 
 use super::freeze::await_frozen;
-use crate::support::{Message, Tidegate, World, eventually, produce};
+use crate::support::{Exit, Message, Tidegate, World, eventually, produce};
 
-#[test]
-fn a_row_that_was_too_late_for_a_rollup_that_is_gone_is_a_row_of_the_table() {
-    let world = World::bare("late-row-changes", 1);
+fn rollup(world: &World, arguments: &[&str]) -> Exit {
+    let arguments = [&["rollup"], arguments].concat();
+    Tidegate::spawn(world.folder.path(), &arguments, Stdio::null()).wait()
+}
+
+fn must(world: &World, arguments: &[&str]) {
+    let exit = rollup(world, arguments);
+    assert_eq!(exit.code, Some(0), "{arguments:?}: {}", exit.log);
+}
+
+/// A table without detailed rows of an old day that its summary has, and a process that has frozen at the
+/// point with another row of it.
+fn late_row(point: &str) -> (World, Tidegate) {
+    let world = World::bare(&format!("late-{}", point.replace(['=', '@', '.'], "-")), 1);
     world
         .sql
         .execute(
@@ -27,31 +38,48 @@ fn a_row_that_was_too_late_for_a_rollup_that_is_gone_is_a_row_of_the_table() {
         world.route_config(to)
     );
     world.write_config(&config);
-    let rollup = |arguments: &[&str]| {
-        let arguments = [&["rollup"], arguments].concat();
-        let exit = Tidegate::spawn(world.folder.path(), &arguments, Stdio::null()).wait();
-        assert_eq!(exit.code, Some(0), "{arguments:?}: {}", exit.log);
-    };
-    rollup(&["create"]);
-    rollup(&["run"]);
+    must(&world, &["create"]);
+    must(&world, &["run"]);
     assert_eq!(world.number("SELECT count(*) FROM t"), 0, "it has no detailed rows");
-
-    // The first transaction learns that the row is too late, the second is to add it to the summary.
-    let mut tidegate = world.run_to(&config, "copy.done=stop@2", &[]);
+    let tidegate = world.run_to(&config, point, &[]);
     let at = world.rows("SELECT to_json(now() - interval '100 days')").remove(0).remove(0);
     produce(&world, &[Message::json(&format!(r#"{{"id":1,"at":{at}}}"#))]);
     await_frozen(&tidegate);
-    rollup(&["drop", "--force", "daily"]);
-    rollup(&["create"]);
+    let open = "SELECT count(*) FROM pg_stat_activity WHERE state = 'idle in transaction' \
+                AND datname = current_database()";
+    assert_eq!(world.number(open), 1, "its transaction");
+    (world, tidegate)
+}
+
+fn finish(world: &World, mut tidegate: Tidegate) {
     tidegate.signal(Signal::SIGCONT);
-    eventually("the row", || {
+    eventually("the checkpoint", || {
         assert!(tidegate.is_running(), "it ended:\n{}", tidegate.log());
-        match world.number("SELECT count(*) FROM t WHERE id = 1") {
+        match world.number("SELECT max(next_offset) FROM tidegate.checkpoints") {
             1 => Ok(()),
-            count => Err(format!("{count}\n{}", tidegate.log())),
+            next => Err(format!("{next}\n{}", tidegate.log())),
         }
     });
     assert_eq!(world.number("SELECT count(*) FROM tidegate.dead_letters"), 0);
     tidegate.assert_conservation();
     tidegate.stop();
+}
+
+#[test]
+fn a_row_that_was_too_late_for_a_rollup_that_is_gone_is_a_row_of_the_table() {
+    let (world, tidegate) = late_row("copy.done=stop@1");
+    must(&world, &["drop", "--force", "daily"]);
+    must(&world, &["create"]);
+    finish(&world, tidegate);
+    assert_eq!(world.number("SELECT count(*) FROM t WHERE id = 1"), 1);
+}
+
+#[test]
+fn a_rollup_stays_until_the_row_that_was_too_late_for_it_is_in_its_summary() {
+    let (world, tidegate) = late_row("rollups.read=stop@1");
+    let exit = rollup(&world, &["drop", "--force", "daily"]);
+    assert_ne!(exit.code, Some(0), "{}", exit.log);
+    finish(&world, tidegate);
+    assert_eq!(world.number("SELECT sum(orders) FROM t_daily"), 2);
+    assert_eq!(world.number("SELECT count(*) FROM t"), 0);
 }

@@ -143,6 +143,7 @@ impl PostgresWriter {
         batches: &mut [Flushed],
         heart: &Heart,
     ) -> Result<(), PgError> {
+        let mut has_asked = false;
         loop {
             heart.beat();
             if let Some(doubt) = self.doubt {
@@ -155,8 +156,8 @@ impl PostgresWriter {
             if open.is_empty() {
                 return Ok(());
             }
-            if target.lineage.late.concerns(target, &mut open) {
-                self.renew_late(target).await?;
+            if target.lineage.late.must_ask(target, &mut open) {
+                self.ask_rollups(target).await?;
                 target.lineage.late.set_aside(target, &mut open);
                 open.retain(|flushed| flushed.outcome.is_none());
                 if open.is_empty() {
@@ -169,14 +170,24 @@ impl PostgresWriter {
                 Err(error) if partitions::is_missing(&error) && self.look_again(target).await? => {}
                 // It is known now which.
                 Err(error) if error.code == late::LATE => {}
-                Err(error) if error.code == late::REFUSED => {
-                    open.iter_mut().for_each(|flushed| flushed.batch.late_is_refused = true);
-                }
                 // One batch at a time: the rows at fault are looked for in their own.
-                Err(error) if error.fault == Fault::Row => {
+                Err(error) if error.fault == Fault::Row || error.code == late::REFUSED => {
+                    // The trigger of a rollup that watches inserts refuses rows that are too late.
+                    if !std::mem::replace(&mut has_asked, true) {
+                        self.ask_rollups(target).await?;
+                        if target.lineage.late.concerns(target, &open) {
+                            continue;
+                        }
+                    }
                     for flushed in open {
                         match self.isolate(target, flushed, heart).await {
+                            Err(error) if error.code == late::LATE => {}
                             Err(error) if error.code == late::REFUSED => {
+                                tracing::warn!(
+                                    table = target.table.display(),
+                                    "rows that are too late become dead letters, as a summary refuses one: {}",
+                                    error.message
+                                );
                                 flushed.batch.late_is_refused = true;
                             }
                             Err(error)
@@ -220,8 +231,8 @@ impl PostgresWriter {
         looked
     }
 
-    /// Asks the rollups again since when they have detailed rows.
-    async fn renew_late(&mut self, target: &PgTarget) -> Result<(), PgError> {
+    /// Asks the rollups since when they have detailed rows.
+    async fn ask_rollups(&mut self, target: &PgTarget) -> Result<(), PgError> {
         let session = self.session().await?;
         let asked = async {
             let statements = session.rollup_statements().await?;
@@ -229,7 +240,7 @@ impl PostgresWriter {
         };
         let rollups = asked.await;
         self.give_back(session, rollups.is_ok());
-        target.lineage.late.renew(&rollups?);
+        target.lineage.late.note(&rollups?);
         Ok(())
     }
 

@@ -4,12 +4,14 @@
 //!
 //! What is too late is known for certain in the transaction alone, behind the rows. So it is noted there and
 //! the transaction rolled back. Before rows are taken out for what is noted, the rollups are asked again:
-//! one may have been dropped, or made anew, and a dead letter does not become a row any more.
+//! one may have been dropped, or made anew, and a dead letter does not become a row any more. Where others
+//! would refuse the rows before (a trigger, a partition that is not there), the rollups are asked as well.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     ops::Range,
     sync::{Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
 };
 
 use bytes::Bytes;
@@ -22,7 +24,7 @@ use super::{
     session::Session,
     sqlstate::{Fault, PgError},
     table::PgTarget,
-    touched::{Rollup, times},
+    touched::{FIRST_SECOND, Rollup, times},
 };
 use crate::{
     batch::Segment,
@@ -39,10 +41,20 @@ pub(super) const REFUSED: &str = "too_late_refused";
 
 const LOCK_SQL: &str = "SELECT pg_advisory_xact_lock($1, hashtext($2))";
 
-/// Since when there are detailed rows, by time column, as far as it is known.
+/// What the rollups said is believed for so long.
+const BELIEVED: Duration = Duration::from_secs(10);
+
+/// What the rollups of a table said last.
 #[derive(Debug, Default)]
 pub(super) struct Late {
-    since: Mutex<BTreeMap<String, Since>>,
+    said: Mutex<Said>,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Said {
+    at: Option<Instant>,
+    /// Since when there are detailed rows, by time column.
+    since: BTreeMap<String, Since>,
 }
 
 #[derive(Clone, Debug)]
@@ -71,46 +83,38 @@ impl Since {
 }
 
 impl Late {
-    fn known(&self) -> MutexGuard<'_, BTreeMap<String, Since>> {
-        self.since.lock().unwrap_or_else(PoisonError::into_inner)
+    fn said(&self) -> MutexGuard<'_, Said> {
+        self.said.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Notes what a rollup says, among all of its table, for the next try.
-    pub(super) fn note(&self, rollup: &Rollup, all: &[Rollup]) -> PgError {
-        let Rollup { name, time_column, shown_since, .. } = rollup;
-        let told = Since::of(time_column, all);
-        self.known().extend(told.map(|since| (time_column.clone(), since)));
-        PgError::outage(
-            LATE,
-            format!("rows are before {shown_since}, which rollup {name} tells now"),
-        )
+    /// Notes what the rollups of the table say.
+    pub(super) fn note(&self, all: &[Rollup]) {
+        let columns = all.iter().map(|rollup| &rollup.time_column);
+        let since = columns.filter_map(|column| Some((column.clone(), Since::of(column, all)?)));
+        *self.said() = Said { at: Some(Instant::now()), since: since.collect() };
     }
 
-    /// Whether any row is too late by what is noted.
-    pub(super) fn concerns(&self, target: &PgTarget, batches: &mut [&mut Flushed]) -> bool {
+    /// Whether the rollups are to be asked: a row is too late by what they said, or that is old.
+    pub(super) fn must_ask(&self, target: &PgTarget, batches: &mut [&mut Flushed]) -> bool {
         batches.iter_mut().for_each(|flushed| flushed.batch.take_late_back());
-        let known = self.known();
-        let mut segments = batches.iter().flat_map(|flushed| &flushed.batch.segments);
-        !known.is_empty()
-            && segments.any(|segment| {
-                known.iter().any(|(column, since)| {
-                    earlier(target, segment, column, since.second).next().is_some()
-                })
-            })
+        let is_old = self.said().at.is_none_or(|at| at.elapsed() > BELIEVED);
+        is_old || self.concerns(target, batches)
     }
 
-    /// Notes what the rollups say now.
-    pub(super) fn renew(&self, all: &[Rollup]) {
-        let mut known = self.known();
-        *known = std::mem::take(&mut *known)
-            .into_keys()
-            .filter_map(|column| Since::of(&column, all).map(|since| (column, since)))
-            .collect();
+    /// Whether a row is too late by what the rollups said.
+    pub(super) fn concerns(&self, target: &PgTarget, batches: &[&mut Flushed]) -> bool {
+        let said = self.said().clone();
+        let mut segments = batches.iter().flat_map(|flushed| &flushed.batch.segments);
+        segments.any(|segment| {
+            let mut columns = said.since.iter();
+            columns.any(|(column, since)| has_earlier(target, segment, column, since.second))
+        })
     }
 
     /// Takes rows that are too late out of the batches; or sets the outcome of one whose records are not there.
     pub(super) fn set_aside(&self, target: &PgTarget, batches: &mut [&mut Flushed]) {
-        for (column, since) in self.known().iter() {
+        let said = self.said().clone();
+        for (column, since) in said.since {
             let rejection = Rejection {
                 reason: Reason::TooLate,
                 column: Some(column.clone()),
@@ -120,9 +124,8 @@ impl Late {
                 ),
             };
             for flushed in batches.iter_mut() {
-                let is_late = |segment: &Segment| {
-                    earlier(target, segment, column, since.second).next().is_some()
-                };
+                let is_late =
+                    |segment: &Segment| has_earlier(target, segment, &column, since.second);
                 if !flushed.batch.is_kept() && flushed.batch.segments.iter().any(is_late) {
                     target.lineage.needs_records(flushed);
                     continue;
@@ -132,10 +135,10 @@ impl Late {
                 let merged = since.merged.filter(|_| takes).unwrap_or(i64::MIN);
                 for index in 0..batch.segments.len() {
                     let added: Vec<_> =
-                        earlier(target, &batch.segments[index], column, merged).collect();
+                        earlier(target, &batch.segments[index], &column, merged).collect();
                     batch.set_late(index, &added);
                     let rest: Vec<_> =
-                        earlier(target, &batch.segments[index], column, since.second)
+                        earlier(target, &batch.segments[index], &column, since.second)
                             .map(|(row, range)| (row, range, rejection.clone()))
                             .collect();
                     rest.iter().for_each(|_| metrics::dead_letter(Reason::TooLate));
@@ -160,8 +163,14 @@ fn earlier<'a>(
     end: i64,
 ) -> impl Iterator<Item = (usize, Range<usize>)> + use<'a> {
     let times = times(target, segment, column).into_iter().flatten();
-    let is_earlier = move |second: Option<i64>| second.is_some_and(|second| second < end);
+    // What has no bucket is in no summary, and stays in the table.
+    let is_earlier =
+        move |second: Option<i64>| second.is_some_and(|s| (FIRST_SECOND..end).contains(&s));
     times.filter_map(move |(row, range, at)| is_earlier(at).then_some((row, range)))
+}
+
+fn has_earlier(target: &PgTarget, segment: &Segment, column: &str, end: i64) -> bool {
+    earlier(target, segment, column, end).next().is_some()
 }
 
 /// Whether all rows of a segment are too late for all rollups of their table, which want them added.
@@ -207,8 +216,6 @@ impl Session {
              INCLUDING IDENTITY) ON COMMIT DROP"
         ))
         .await?;
-        // Perhaps no row of the transaction is in the table itself.
-        self.hold_types(target).await?;
         for segment in late {
             let columns = target.columns_for(segment.layout);
             let columns: Vec<_> = columns.map(|column| quote_identifier(&column.name)).collect();

@@ -387,6 +387,11 @@ impl Session {
         // Postgres says of it is that the transaction is aborted.
         let statement = self.types_statement().await?;
         let rollup_statements = self.rollup_statements().await?;
+        if batches.iter().any(|flushed| !flushed.batch.late.is_empty()) {
+            // Perhaps no row of the transaction is in the table itself. From here to COMMIT nobody drops or
+            // creates a rollup of it.
+            self.hold_types(target).await?;
+        }
         let (types, locked, rollups, moved) = tokio::join!(
             biased;
             self.compare_types(target, &statement),
@@ -397,6 +402,7 @@ impl Session {
         types?;
         locked?;
         let (rollups, is_moved) = (rollups?, moved?);
+        failpoint!("rollups.read");
         if is_moved {
             self.touch(target, batches, &rollups).await?;
             self.add_late(target, batches, &rollups).await?;

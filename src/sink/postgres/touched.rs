@@ -12,6 +12,7 @@ use tokio_postgres::{Row, Statement, types::ToSql};
 
 use super::{
     encode::{cell, rows},
+    late::LATE,
     session::Session,
     sqlstate::{Fault, PgError},
     table::PgTarget,
@@ -50,7 +51,7 @@ const TOUCH_SQL: &str = "\
     WHERE r.name = $1 AND date_trunc(r.bucket, s.at, r.time_zone) < r.closing";
 
 /// 4713-01-01 BC in seconds since 2000: what is earlier has no bucket.
-const FIRST_SECOND: i64 = -211_810_204_800;
+pub(super) const FIRST_SECOND: i64 = -211_810_204_800;
 
 /// The statements, known beforehand, so that they go out without a pause.
 pub(super) struct Statements {
@@ -162,7 +163,14 @@ fn seconds(
                 continue;
             }
             if second < rollup.since {
-                return Err(target.lineage.late.note(rollup, all));
+                target.lineage.late.note(all);
+                return Err(PgError::outage(
+                    LATE,
+                    format!(
+                        "rows are before {}, which rollup {} tells now",
+                        rollup.shown_since, rollup.name
+                    ),
+                ));
             }
             if !rollup.watches_inserts {
                 seconds.push(second);

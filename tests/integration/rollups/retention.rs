@@ -81,6 +81,46 @@ fn a_partition_expires_when_its_buckets_are_finished_and_what_comes_later_is_a_d
 }
 
 #[test]
+fn what_comes_later_is_added_to_the_summary_although_a_trigger_watches_inserts() {
+    let world = World::bare("rollup-late-watched", 1);
+    world.sql.execute(TABLE).unwrap();
+    world.sql.execute("INSERT INTO t VALUES (0, now() - interval '100 days', 's', 1)").unwrap();
+    let daily = rollup("day", "UTC", "late = \"merge\"\nretention = \"30d\"\nwatch_inserts = true");
+    let text = config(&world, "", &daily);
+    world.write_config(&text);
+    must(&world, &["create"]);
+    let mut tidegate = world.run(&text, &[]);
+    let at = world.rows("SELECT to_json(now() - interval '100 days'), to_json(now())").remove(0);
+    let record = |id: i64, at: &str| {
+        Message::json(&format!(r#"{{"id":{id},"at":{at},"status":"s","amount":1}}"#))
+    };
+    let durable = |count: i64| {
+        eventually("the checkpoint", || {
+            match world.number("SELECT max(next_offset) FROM tidegate.checkpoints") {
+                next if next == count => Ok(()),
+                next => Err(next.to_string()),
+            }
+        });
+    };
+    // It learns that nothing is too late, just before the detailed rows go.
+    produce(&world, &[record(1, &at[1])]);
+    durable(1);
+    must(&world, &["run"]);
+    must(&world, &["run"]);
+    assert_eq!(world.number("SELECT count(*) FROM t"), 1);
+    // So many that it would be the table's fault if the rows were refused.
+    let late: Vec<Message> = (0..300).map(|id| record(id, &at[0])).collect();
+    produce(&world, &late);
+    durable(301);
+    assert_eq!(world.number("SELECT count(*) FROM tidegate.dead_letters"), 0);
+    assert_eq!(world.number("SELECT count(*) FROM t"), 1);
+    let old = "SELECT sum(orders) FROM t_by_status WHERE bucket < now() - interval '50 days'";
+    assert_eq!(world.number(old), 301);
+    tidegate.assert_conservation();
+    tidegate.stop();
+}
+
+#[test]
 fn old_detailed_rows_are_deleted_when_they_are_in_the_summary_of_every_rollup() {
     let world = World::bare("rollup-expiry", 1);
     world.sql.execute(TABLE).unwrap();
